@@ -1,0 +1,65 @@
+"""How the learning rate falls and when training stops, as pure functions of the validation losses so far.
+
+A rule reads every loss from the first epoch on, so it has no state to save.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do after an epoch: the rate as a factor of the first one, whether to go back to the best weights (with a
+    fresh optimiser), whether to stop."""
+
+    rate_factor: float = 1.0
+    reload_best: bool = False
+    stop: bool = False
+
+
+def none(losses: Sequence[float]) -> Decision:
+    """A constant rate."""
+    return Decision()
+
+
+def zhu2020(losses: Sequence[float], patience: int = 5, first_epoch: int = 15, decays: int = 5) -> Decision:
+    """Halve and go back to the best weights after `patience` epochs in a row above the reference (Zhu et al. 2020).
+
+    The reference is the last loss that did not exceed it. Nothing is halved before epoch `first_epoch` (from 0),
+    though the count runs; training stops at the last of `decays` halvings.
+    """
+    factor, count, halvings, reference = 1.0, 0, 0, float("inf")
+    decayed = False
+    for epoch, loss in enumerate(losses):
+        decayed = False
+        if loss > reference:
+            count += 1
+        else:
+            count, reference = 0, loss
+        if count >= patience and epoch >= first_epoch:
+            factor, count, halvings, reference, decayed = factor / 2, 0, halvings + 1, loss, True
+    return Decision(factor, reload_best=decayed, stop=halvings >= decays)
+
+
+def shi2020(losses: Sequence[float], hold: int = 3, least_patience: int = 10) -> Decision:
+    """Times 0.8 at each epoch that is worse than the best and at least `hold` records from it (Shi et al. 2020).
+
+    A record is an epoch that was compared with the best, the best itself the first. Patience starts at 10 epochs and
+    becomes twice the epochs so far when the loss falls under 0.996 of the last loss that did so; training stops when
+    it is used up or the rate falls under a thousandth.
+    """
+    factor, best, since_best = 1.0, float("inf"), 0
+    patience, threshold = float(least_patience), float("inf")
+    for epoch, loss in enumerate(losses, start=1):
+        if loss < best:
+            if loss < 0.996 * threshold:
+                patience, threshold = max(patience, 2.0 * epoch), loss
+            best, since_best = loss, 1
+        else:
+            since_best += 1
+            if since_best >= hold:
+                factor *= 0.8
+    return Decision(factor, stop=factor <= 1e-3 or len(losses) >= patience)
+
+
+DECAYS: dict[str, Callable[[Sequence[float]], Decision]] = {"none": none, "zhu2020": zhu2020, "shi2020": shi2020}

@@ -1,0 +1,163 @@
+"""Evaluation of a TextVAE on a split: likelihood, collapse, clusters, and the verdict on them; and generation.
+
+`evaluate` gives flat names with units, nats per sentence unless they say otherwise; `judge` reads them.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from pyro_textvae.corpus import Split
+from pyro_textvae.errors import did_you_mean
+from pyro_textvae.evaluation.clusters import agreement, assign, joint
+from pyro_textvae.evaluation.codes import Codes, evaluating
+from pyro_textvae.evaluation.collapse import (
+    active_units,
+    component_pairwise_kl,
+    information_of_components,
+    mutual_information_aggregate,
+    mutual_information_in_batch,
+    spread,
+)
+from pyro_textvae.evaluation.generation import beam, greedy, linear, sample, spherical
+from pyro_textvae.evaluation.likelihood import importance_weighted_nll, perplexity, reconstruct, standard_error
+from pyro_textvae.evaluation.verdict import Verdict, judge
+from pyro_textvae.posteriors import BatchNormalisedMean
+from pyro_textvae.priors import Mixture, StandardNormal
+from pyro_textvae.vae import TextVAE
+
+__all__ = ["evaluate", "judge", "Verdict", "greedy", "sample", "beam", "linear", "spherical"]
+
+
+def evaluate(
+    vae: TextVAE,
+    split: Split,
+    *,
+    label_names: Mapping[str, Sequence[str]] | None = None,
+    entropy: float | None = None,
+    importance_samples: int = 0,
+    seed: int = 0,
+    batch_size: int = 64,
+    deep: bool = True,
+) -> dict[str, float]:
+    """Measure a model on a split: one pass of the encoder, two of the decoder.
+
+    `deep` adds the importance-weighted bound with `importance_samples` samples (each costs a pass of the decoder) and,
+    for a mixture, the agreement of its code with the label columns of the split (those of `label_names`, if given).
+    `entropy` is the true entropy of the text, nats per sentence, where it is known. What a model does not have is
+    left out: an autoencoder no bound, a language model no code. The in-batch mutual information depends on
+    `batch_size` (its cap is ln of it) and is taken over sentences of like length.
+
+    The model is left in the mode it came in, and the random numbers of the caller as they were. Same seed, same result.
+    """
+    with evaluating(vae, seed):
+        codes = Codes.read(vae, split, batch_size)
+        metrics = _likelihood(vae, split, codes, entropy, seed, batch_size)
+        if codes.posteriors:
+            metrics |= _code(codes, seed)
+        metrics |= _batch_normalised(vae, metrics)
+        if isinstance(vae.prior, Mixture) and codes.assignment is not None:
+            metrics |= _mixture(vae.prior, codes)
+        if deep and importance_samples and not codes.is_a_point:
+            cost = importance_weighted_nll(vae, split, importance_samples, batch_size)
+            metrics["nll_importance_weighted_nats_per_sentence"] = cost.mean().item()
+            if len(cost) > 1:
+                metrics["nll_importance_weighted_standard_error"] = standard_error(cost)
+            metrics["perplexity_importance_weighted"] = perplexity(cost, codes.lengths)
+            metrics["importance_samples"] = float(importance_samples)
+        if deep and codes.assignment is not None:
+            metrics |= _labels(codes, split, label_names, seed)
+    return metrics
+
+
+def _likelihood(
+    vae: TextVAE, split: Split, codes: Codes, entropy: float | None, seed: int, batch_size: int
+) -> dict[str, float]:
+    """Reconstruction, KLs, their sum, and what is lost when a sentence is decoded from the code of another."""
+    reconstruction = reconstruct(vae, split, codes.code, batch_size)
+    metrics = {"reconstruction_nats_per_sentence": reconstruction.mean().item()}
+    if not codes.is_a_point:
+        metrics |= {f"kl_{site}_nats_per_sentence": kl.mean().item() for site, kl in codes.kl.items()}
+        kl = sum(codes.kl.values(), start=torch.zeros_like(reconstruction))
+        nll = reconstruction + kl
+        metrics["kl_nats_per_sentence"] = kl.mean().item()
+        metrics["nll_elbo_nats_per_sentence"] = nll.mean().item()
+        if len(nll) > 1:
+            metrics["nll_elbo_standard_error"] = standard_error(nll)
+        metrics["perplexity_elbo"] = perplexity(nll, codes.lengths)
+        if entropy is not None:
+            metrics["nll_elbo_above_entropy_nats_per_sentence"] = metrics["nll_elbo_nats_per_sentence"] - entropy
+    if codes.posteriors and len(reconstruction) > 1:
+        # A neighbour in a random circle: any sentence of the split but itself, not one of like length only.
+        circle = torch.randperm(len(reconstruction), generator=torch.Generator().manual_seed(seed))
+        other = torch.empty_like(circle)
+        other[circle] = circle.roll(1)
+        shuffled = codes.code[other.to(codes.code.device)]
+        gap = reconstruct(vae, split, shuffled, batch_size) - reconstruction
+        metrics["shuffled_z_gap_nats_per_sentence"] = gap.mean().item()
+        metrics["shuffled_z_gap_standard_error"] = standard_error(gap)
+    return metrics
+
+
+def _code(codes: Codes, seed: int) -> dict[str, float]:
+    metrics = {"latent_dimensions": float(codes.code.size(1))}
+    if len(codes.code) > 1:
+        metrics["active_units"] = float(active_units(codes.means))
+    if not codes.is_a_point:
+        information, sentences = mutual_information_aggregate(codes.posteriors, codes.draws, seed=seed)
+        metrics["mutual_information_aggregate_nats"] = information
+        metrics["mutual_information_sentences"] = float(sentences)
+        metrics["mutual_information_in_batch_nats"] = mutual_information_in_batch(codes.posteriors, codes.draws)
+    return metrics
+
+
+def _batch_normalised(vae: TextVAE, metrics: Mapping[str, float]) -> dict[str, float]:
+    """The KL's floor under batch normalisation. Running moments do not keep to it: the excess is reported."""
+    normalised = [module for module in vae.posterior.modules() if isinstance(module, BatchNormalisedMean)]
+    if not normalised or type(vae.prior) is not StandardNormal:
+        return {}
+    floor = normalised[0].kl_floor().item()
+    return {
+        "kl_floor_nats_per_sentence": floor,
+        "kl_above_floor_nats_per_sentence": metrics["kl_z_nats_per_sentence"] - floor,
+    }
+
+
+def _mixture(prior: Mixture, codes: Codes) -> dict[str, float]:
+    assert codes.assignment is not None and codes.dispersion is not None
+    information, entropy, in_use = information_of_components(codes.assignment)
+    return {
+        "components": float(prior.components),
+        "discrete_variables": float(prior.variables),
+        "dispersion_nats_per_sentence": codes.dispersion.mean().item(),
+        "information_c_nats": information,
+        "entropy_c_nats": entropy,
+        "components_in_use": in_use,
+        "component_spread": spread(prior.means()),
+        "posterior_spread": spread(torch.cat(codes.draws, -2)),
+        "component_pairwise_kl_nats": component_pairwise_kl(prior),
+    }
+
+
+def _labels(codes: Codes, split: Split, label_names: Mapping[str, Sequence[str]] | None, seed: int) -> dict[str, float]:
+    assert codes.assignment is not None
+    code = assign(codes.assignment)
+    views = {"": joint(code)}
+    if code.shape[1] > 1:
+        views |= {f"_c{m}": code[:, m] for m in range(code.shape[1])}
+    metrics = {}
+    for column in split.labels if label_names is None else label_names:
+        if column not in split.labels:
+            raise ValueError(
+                f"label_names has a column {column!r}{did_you_mean(column, split.labels)}, but the split has "
+                f"{', '.join(map(repr, split.labels)) or 'no labels'}: leave it out"
+            )
+        labels = split.labels[column][codes.index.cpu().numpy()]
+        for view, ids in views.items():
+            found = agreement(labels, ids, seed=seed)
+            if found is not None:
+                homogeneity, chance, adjusted = found
+                metrics[f"homogeneity_{column}{view}"] = homogeneity
+                metrics[f"homogeneity_{column}{view}_chance"] = chance
+                metrics[f"adjusted_mutual_information_{column}{view}"] = adjusted
+    return metrics

@@ -1,0 +1,138 @@
+"""What the code still tells: mutual information, active units, and whether a mixture's components are apart and in use.
+
+Mutual information I(x;z) = E_x E_q(z|x) [log q(z|x) - log q(z)] has two estimators that do not compare:
+
+    aggregate   q(z) is the mean of q(z|x) over the whole split: at most ln N    (what BN-VAE's tables hold)
+    in batch    q(z) is the mean over a batch:                   at most ln B    (what lagging's tables hold)
+
+Both draw one z a sentence and count the sentence's own posterior in the mean. log q(z|x) is taken at that z, not in
+closed form: the same in expectation, it holds for every posterior, and never exceeds the cap. With M variables, z is
+all of them together.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, Normal, kl_divergence
+
+from pyro_textvae.distributions import VonMisesFisher
+from pyro_textvae.priors import Mixture
+
+LARGEST_VARIANCE_OF_AN_IDLE_UNIT = 0.01
+"""A dimension is active if its posterior mean varies by more over the split (Burda et al. 2016)."""
+
+MOST_SENTENCES = 10_000
+"""Of the aggregate mutual information, whose cost grows as their square: the number the published tables use."""
+
+NUMBERS_AT_ONCE = 1 << 24
+"""Numbers of an intermediate (sentences, sentences, D) tensor; in float64 128 MB."""
+
+
+def by_sentence(parameter: Tensor) -> Tensor:
+    """(B, D) as it is, (M, B, D) to (B, M D)."""
+    return parameter.movedim(-2, 0).flatten(1)
+
+
+def pairwise_log_prob(q: Any, z: Tensor) -> Tensor:
+    """log q_b(z_n) for every posterior b and draw n: (N, B), nats, in float64.
+
+    q has batch shape (B,) and z (N, D); or (M, B) and (M, N, D), then the M variables are summed. Normal and von
+    Mises-Fisher are a matrix product; any other family goes through its own log_prob, in chunks.
+    """
+    if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
+        return _around(q, q.base_dist.loc, q.base_dist.scale.double().pow(-2), z)
+    if isinstance(q, VonMisesFisher):
+        return _around(q, q.loc, q.concentration.double()[..., None].expand_as(q.loc), z)
+    numbers = q.batch_shape.numel() * q.event_shape.numel()
+    chunks = []
+    for part in z.split(max(1, NUMBERS_AT_ONCE // numbers), -2):
+        log_prob = q.log_prob(part.movedim(-2, 0).unsqueeze(-2))  # (n, B) or (n, M, B)
+        chunks.append((log_prob.sum(1) if log_prob.dim() == 3 else log_prob).double())
+    return torch.cat(chunks)
+
+
+def _around(q: Any, mode: Tensor, precision: Tensor, z: Tensor) -> Tensor:
+    """Log densities that are log q(mode) less half the squared distance from it in units of the precision."""
+    at_mode = q.log_prob(mode).double()
+    at_mode = at_mode.sum(0) if at_mode.dim() == 2 else at_mode  # (B,)
+    mode, precision, z = by_sentence(mode.double()), by_sentence(precision), by_sentence(z.double())
+    # The squares are taken apart, and cancel the less the nearer all of it is to zero.
+    centre = mode.mean(0)
+    mode, z = mode - centre, z - centre
+    distance = z.square() @ precision.T - 2 * z @ (precision * mode).T + (precision * mode.square()).sum(-1)
+    return at_mode - distance / 2
+
+
+def mutual_information_aggregate(
+    posteriors: Sequence[Any], draws: Sequence[Tensor], *, most: int = MOST_SENTENCES, seed: int = 0
+) -> tuple[float, int]:
+    """I(x;z) against the aggregate posterior, nats, and how many sentences it is over.
+
+    posteriors and draws are a batch each. A split of more than `most` sentences is represented by whole batches, drawn
+    at random as long as they fit. Noise makes it a little negative where the information is none.
+    """
+    order = torch.randperm(len(draws), generator=torch.Generator().manual_seed(seed)).tolist()
+    kept: list[int] = []
+    sentences = 0
+    for i in order:
+        if not kept or sentences + draws[i].size(-2) <= most:
+            kept.append(i)
+            sentences += draws[i].size(-2)
+    z = torch.cat([draws[i] for i in kept], -2)
+    aggregate = torch.full((sentences,), -torch.inf, dtype=torch.float64, device=z.device)
+    own, first = [], 0
+    for i in kept:
+        log_q = pairwise_log_prob(posteriors[i], z)  # (N, B)
+        own.append(log_q[first : first + log_q.size(1)].diagonal())
+        aggregate = torch.logaddexp(aggregate, log_q.logsumexp(1))
+        first += log_q.size(1)
+    return (torch.cat(own) - aggregate + math.log(sentences)).mean().item(), sentences
+
+
+def mutual_information_in_batch(posteriors: Sequence[Any], draws: Sequence[Tensor]) -> float:
+    """I(x;z) against the aggregate of each batch alone, nats, averaged over sentences: at most ln B."""
+    information, sentences = 0.0, 0
+    for q, z in zip(posteriors, draws, strict=True):
+        log_q = pairwise_log_prob(q, z)  # (B, B)
+        information += (log_q.diagonal() - log_q.logsumexp(1) + math.log(len(log_q))).sum().item()
+        sentences += len(log_q)
+    return information / sentences
+
+
+def active_units(means: Tensor) -> int:
+    """How many dimensions of posterior means (N, D) vary over the split: unbiased variance above 0.01. N >= 2.
+
+    Of a von Mises-Fisher posterior the mean lies inside the unit sphere (direction times A(concentration)), so that its
+    variances sum to less than 1: with D > 100 none need be active. Under batch normalisation all are, by construction.
+    """
+    return int((means.double().var(0) > LARGEST_VARIANCE_OF_AN_IDLE_UNIT).sum())
+
+
+def spread(points: Tensor) -> float:
+    """Variance of points (..., N, D), summed over dimensions and averaged over what stands left of N."""
+    return points.double().var(-2, correction=0).sum(-1).mean().item()
+
+
+def component_pairwise_kl(prior: Mixture) -> float:
+    """KL(p(z|c=i) || p(z|c=j)), nats, the mean over variables and ordered pairs of different components."""
+    K = prior.components
+    i = prior.every()[:, None].expand(K, K, 1, 1)
+    j = prior.every()[None].expand(K, K, 1, 1)
+    kl = kl_divergence(prior.component(i), prior.component(j))  # (K, K, M, 1)
+    kl = kl.double().sum((0, 1)) - kl.double().diagonal().sum(-1)
+    return (kl / (K * (K - 1))).mean().item()
+
+
+def information_of_components(assignment: Tensor) -> tuple[float, float, float]:
+    """I(c;x) and H(c), nats summed over the M variables, and the components in use, of q(c|x) (N, M, K).
+
+    In use: exp of a variable's entropy, which is K when all are used alike and 1 when one is; the mean over variables.
+    """
+    q = assignment.double()
+    aggregate = q.mean(0)  # (M, K)
+    entropy = -torch.xlogy(aggregate, aggregate).sum(-1)  # (M,)
+    conditional = -torch.xlogy(q, q).sum(-1).mean(0)
+    return (entropy - conditional).sum().item(), entropy.sum().item(), entropy.exp().mean().item()

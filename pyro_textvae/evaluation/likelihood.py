@@ -1,0 +1,88 @@
+"""How well a model predicts sentences: the ELBO by one sample, and the importance-weighted bound by many.
+
+Both bound log p(x) from below in expectation. NLL is per sentence, its </s> counted and its <s> not; perplexity is
+exp(sum of NLL / sum of predicted tokens).
+"""
+
+import math
+from typing import Any
+
+import torch
+from pyro.distributions import Delta
+from torch import Tensor
+
+from pyro_textvae.batch import Batch
+from pyro_textvae.corpus import Split
+from pyro_textvae.evaluation.codes import batches_of, code_of, draw_codes
+from pyro_textvae.vae import TextVAE
+
+TOKENS_AT_ONCE = 8192
+"""Tokens that the decoder scores at a time in importance weighting (or one copy of a batch, if that has more): with
+V = 10,000 words their logits and log-probabilities take 650 MB."""
+
+
+def reconstruct(vae: TextVAE, split: Split, code: Tensor, batch_size: int = 64) -> Tensor:
+    """-log p(x|z) at codes (N, code) that stand in order of length, as `Codes.read` gives them: (N,), nats."""
+    costs, first = [], 0
+    for batch in batches_of(vae, split, batch_size):
+        costs.append(-vae.decoder.log_prob(code[first : first + len(batch)], batch).double())
+        first += len(batch)
+    return torch.cat(costs)
+
+
+def log_weights(vae: TextVAE, batch: Batch, q: Any, samples: int) -> Tensor:
+    """log p(x|z_s) + log p(z_s) - log q(z_s|x) for `samples` draws from q = q(z|x): (S, B), nats.
+
+    p(z) is the marginal prior: of a mixture, c is summed out, and q(c|x) plays no part. The posterior's batch shape
+    may be (B,) or (M, B). Memory: the decoder scores at most TOKENS_AT_ONCE tokens at a time.
+    """
+    at_once = max(1, TOKENS_AT_ONCE // batch.real.numel())
+    weights = []
+    for first in range(0, samples, at_once):
+        count = min(at_once, samples - first)
+        z = q.sample(torch.Size([count]))  # (S, B, D) or (S, M, B, D)
+        log_q = q.log_prob(z).double()
+        log_q = log_q.sum(1) if log_q.dim() == 3 else log_q  # (S, B)
+        code = code_of(vae, z).flatten(0, 1)  # row s * B + b, as batch.repeat has it
+        log_p = vae.prior.log_prob(code).double() + vae.decoder.log_prob(code, batch.repeat(count)).double()
+        weights.append(log_p.unflatten(0, (count, len(batch))) - log_q)
+    return torch.cat(weights)
+
+
+def importance_weighted(log_weights: Tensor) -> Tensor:
+    """logsumexp over the S samples less log S: (S, B) to (B,), at most log p(x) in expectation (Burda et al. 2016)."""
+    return log_weights.logsumexp(0) - math.log(len(log_weights))
+
+
+def importance_weighted_nll(vae: TextVAE, split: Split, samples: int, batch_size: int = 64) -> Tensor:
+    """Minus the importance-weighted bound of every sentence in order of length: (N,), nats. Inside `evaluating`.
+
+    For a language model it is the exact NLL. Raises ValueError for an autoencoder, which has no density of z, and for
+    a number of samples below 1.
+    """
+    if samples < 1:
+        raise ValueError(f"importance_samples={samples} came, but at least 1 is needed: 500 is usual")
+    costs = []
+    for batch in batches_of(vae, split, batch_size):
+        draw, code = draw_codes(vae, batch)
+        if not draw.latents:
+            bound = vae.decoder.log_prob(code, batch).double()
+        elif isinstance(draw.q("z"), Delta):
+            raise ValueError(
+                "the code of an autoencoder is a point, without a density, so there is no bound on log p(x): evaluate "
+                "it with importance_samples=0"
+            )
+        else:
+            bound = importance_weighted(log_weights(vae, batch, draw.q("z"), samples))
+        costs.append(-bound)
+    return torch.cat(costs)
+
+
+def standard_error(costs: Tensor) -> float:
+    """Standard error of the mean of (N,) costs; N >= 2."""
+    return (costs.std() / math.sqrt(len(costs))).item()
+
+
+def perplexity(costs: Tensor, lengths: Tensor) -> float:
+    """exp(nats per predicted token) of NLLs (N,) and lengths (N,), </s> counted in both."""
+    return (costs.sum() / lengths.sum()).exp().item()

@@ -1,0 +1,181 @@
+"""Is this collapse? Rules over the metrics of `evaluate`, in words, with the numbers that decided.
+
+    no code              a language model or an autoencoder: there is no latent distribution to collapse
+    posterior collapse   the decoder predicts as well from the code of another sentence
+    mode collapse        a mixture whose components coincide, or whose c says nothing of the sentence
+    dead components      few of the components are in use
+    over-dispersed       the components lie so far apart that this costs more than the code tells
+    healthy              none of these
+
+They are asked in this order and the first that holds is the state: a code that the decoder ignores says nothing of its
+modes. Others that hold as well are named among the reasons.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["healthy", "posterior collapse", "mode collapse", "dead components", "over-dispersed", "no code"]
+
+IGNORED_GAP = 0.2
+"""Nats a sentence that the wrong code costs, below which the decoder ignores the code: a fifth of a nat over a whole
+sentence is a hundredth of a nat a word. Collapsed runs show a hundredth of it; a code that tells but one of ten topics
+costs several nats when it is wrong."""
+
+SMALL_KL = 0.5
+"""Nats. It bounds the mutual information of x and z: less than the flip of one coin (0.69) is no code of sentences."""
+
+MERGED_KL = 0.1
+"""Nats between two components on average; two unit Gaussians whose means are 0.45 apart: no sentence can tell which
+of them its code came from."""
+
+SILENT_INFORMATION = 0.05
+"""Of I(c;x), as a share of its greatest, M ln K: below it c is the same for all sentences."""
+
+SHARE_IN_USE = 0.3
+"""Of the components, below which the rest counts as dead; a corpus with fewer kinds than components uses fewer."""
+
+DISPERSION_THAT_COSTS = 1.0
+"""Nats a sentence: a smaller dispersion is no harm, whatever else it is compared with."""
+
+SPREAD_BEYOND_POSTERIORS = 10.0
+"""Times the spread of the codes themselves, above which most components lie where no sentence is."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A state, the rules and numbers that gave it, and one thing to try."""
+
+    state: State
+    reasons: tuple[str, ...]
+    advice: str
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.state}:", *(f"  - {reason}" for reason in self.reasons), f"  try: {self.advice}"])
+
+
+def judge(metrics: Mapping[str, float]) -> Verdict:
+    """The verdict on what `evaluate` measured; a rule whose metrics are not there is passed over.
+
+    Raises ValueError where a metric that decides is not a finite number.
+    """
+    for name, value in metrics.items():
+        if not math.isfinite(value) and not name.startswith("perplexity"):
+            raise ValueError(f"{name} is {value}, and no verdict stands on it: evaluate the last good checkpoint")
+    if not metrics.get("latent_dimensions"):
+        return Verdict(
+            "no code",
+            ("the model is a language model without a code",),
+            "to learn codes of sentences, train 'vae', or a mixture such as 'dem_vae'",
+        )
+    if "kl_nats_per_sentence" not in metrics:
+        return Verdict(
+            "no code",
+            ("the code of an autoencoder is a point, without a distribution: it has no KL and no bound",),
+            "for a code that can be sampled, train 'vae', or a mixture such as 'dem_vae'",
+        )
+    found = [verdict for rule in (_posterior, _modes, _dead, _dispersed) if (verdict := rule(metrics))]
+    if not found:
+        return _healthy(metrics)
+    first, *others = found
+    also = tuple(f"also {other.state}: {other.reasons[0]}" for other in others)
+    return Verdict(first.state, first.reasons + also, first.advice)
+
+
+def _posterior(metrics: Mapping[str, float]) -> Verdict | None:
+    gap, kl = metrics.get("shuffled_z_gap_nats_per_sentence"), metrics["kl_nats_per_sentence"]
+    ignored = (
+        None
+        if gap is None or gap >= IGNORED_GAP
+        else f"with the code of another sentence the decoder predicts as well: {gap:.2f} nats a sentence worse, where "
+        f"less than {IGNORED_GAP} counts as ignoring the code"
+    )
+    if kl < SMALL_KL and (gap is None or gap < SMALL_KL):
+        small = f"KL is {kl:.2f} nats a sentence, and below {SMALL_KL} the code can tell next to nothing"
+        shown = ignored or (f"the code of another sentence costs {gap:.2f} nats" if gap is not None else None)
+        return Verdict(
+            "posterior collapse",
+            (small, shown) if shown else (small,),
+            "'bn_vae' (a floor under the KL), or 'cyclic_vae' (its weight rises anew), or more word dropout",
+        )
+    if ignored:
+        floor = metrics.get("kl_floor_nats_per_sentence")
+        kept = f", at least {floor:.2f} of them by construction" if floor is not None else ""
+        return Verdict(
+            "posterior collapse",
+            (ignored, f"KL is {kl:.2f} nats a sentence{kept}, paid for a code that is not read"),
+            "make the decoder weaker (word_dropout=0.3, a smaller 'hidden') or let z enter at 'both' places",
+        )
+    return None
+
+
+def _modes(metrics: Mapping[str, float]) -> Verdict | None:
+    apart, information = metrics.get("component_pairwise_kl_nats"), metrics.get("information_c_nats")
+    if apart is None or information is None:
+        return None
+    greatest = metrics["discrete_variables"] * math.log(metrics["components"])
+    told = f"c tells {information:.2f} of at most {greatest:.2f} nats of the sentence"
+    if apart < MERGED_KL:
+        return Verdict(
+            "mode collapse",
+            (f"the components coincide: KL between two of them is {apart:.3f} nats, below {MERGED_KL}", told),
+            "'dem_vae', or 'dgm_vae' with more 'dispersion': the plain ELBO pulls components together",
+        )
+    in_use = metrics.get("components_in_use", math.inf)
+    if information < SILENT_INFORMATION * greatest and in_use >= SHARE_IN_USE * metrics["components"]:
+        return Verdict(
+            "mode collapse",
+            (
+                f"{told}, below a share of {SILENT_INFORMATION}: every sentence is given to the components alike",
+                f"the components themselves are {apart:.2f} nats apart, but what acts is their average",
+            ),
+            "mutual_information=1.0, which pays for a c that depends on the sentence",
+        )
+    return None
+
+
+def _dead(metrics: Mapping[str, float]) -> Verdict | None:
+    in_use, components = metrics.get("components_in_use"), metrics.get("components")
+    if in_use is None or components is None or in_use >= SHARE_IN_USE * components:
+        return None
+    return Verdict(
+        "dead components",
+        (f"{in_use:.1f} of {components:.0f} components are in use, below a share of {SHARE_IN_USE}",),
+        "mutual_information=1.0, which pays for using them all alike, or fewer 'components'",
+    )
+
+
+def _dispersed(metrics: Mapping[str, float]) -> Verdict | None:
+    cost, gap = metrics.get("dispersion_nats_per_sentence"), metrics.get("shuffled_z_gap_nats_per_sentence")
+    if cost is None or cost < DISPERSION_THAT_COSTS:
+        return None
+    advice = "less 'dispersion' (it is what is given back: 0 is the plain ELBO), or 'mutual_information' above 0"
+    if gap is not None and cost > gap:
+        reason = f"mixing the components costs {cost:.2f} nats a sentence, and the right code is worth {gap:.2f}"
+        return Verdict("over-dispersed", (reason,), advice)
+    components, codes = metrics.get("component_spread"), metrics.get("posterior_spread")
+    if components is not None and codes is not None and components > SPREAD_BEYOND_POSTERIORS * codes:
+        reason = (
+            f"the components' means have a variance of {components:.1f}, above {SPREAD_BEYOND_POSTERIORS:.0f} times "
+            f"the codes' {codes:.1f}, and mixing them costs {cost:.2f} nats a sentence"
+        )
+        return Verdict("over-dispersed", (reason,), advice)
+    return None
+
+
+def _healthy(metrics: Mapping[str, float]) -> Verdict:
+    reasons = [f"KL is {metrics['kl_nats_per_sentence']:.2f} nats a sentence"]
+    if (gap := metrics.get("shuffled_z_gap_nats_per_sentence")) is not None:
+        reasons.append(
+            f"with the code of another sentence the decoder predicts {gap:.2f} nats worse: it reads the code"
+        )
+    if (active := metrics.get("active_units")) is not None:
+        reasons.append(f"{active:.0f} of {metrics['latent_dimensions']:.0f} dimensions are active")
+    if "component_pairwise_kl_nats" in metrics:
+        reasons.append(
+            f"the components are {metrics['component_pairwise_kl_nats']:.2f} nats apart, "
+            f"{metrics['components_in_use']:.1f} of {metrics['components']:.0f} in use, and c tells "
+            f"{metrics['information_c_nats']:.2f} nats of the sentence"
+        )
+    return Verdict("healthy", tuple(reasons), "compare its importance-weighted NLL with 'lstm_lm' on the same text")

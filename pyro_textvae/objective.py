@@ -1,0 +1,256 @@
+"""The objective: a Draw from guide and model, the Terms that read it, and TextELBO, which weighs and sums them.
+
+    guide + model  ->  Draw  ->  Term, Term, ...  ->  TextELBO  ->  Objective (an nn.Module to optimise)
+
+The loss of TextELBO is a bound on -log p(x) only if it is the reconstruction plus every KL, each with weight 1. So the
+true ELBO is always reported beside the loss, and the two never share a name.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from pyro import poutine
+from pyro.distributions import Delta
+from pyro.infer import ELBO
+from pyro.poutine import Trace
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor, nn
+from torch.distributions import Independent, kl_divergence
+
+from pyro_textvae.batch import Batch
+from pyro_textvae.errors import did_you_mean
+from pyro_textvae.schedules import Weight, weight_at
+from pyro_textvae.vae import MAX_PLATE_NESTING, TextVAE
+
+
+class Draw:
+    """What one run of guide and model knows of a batch; everything per sentence, in nats, computed when asked for.
+
+    Discrete sites that the guide enumerates are summed out exactly; z is one sample. The analytic KL of a site is
+    exact only if what it depends on in the model is not drawn after it in the guide: guide and model must list their
+    latent sites in one order.
+    """
+
+    def __init__(self, model_trace: Trace, guide_trace: Trace) -> None:
+        self.model_trace, self.guide_trace = model_trace, guide_trace
+        self._model: Mapping[str, Any] = model_trace.nodes
+        self._guide: Mapping[str, Any] = guide_trace.nodes
+        self.latents = [name for name, site in self._guide.items() if self._is_latent(site)]
+        self._kl: dict[str, Tensor] = {}
+        self._log_likelihood: Tensor | None = None
+        self._check()
+
+    @staticmethod
+    def _is_latent(site: Any) -> bool:
+        return site["type"] == "sample" and not site["is_observed"]
+
+    def _check(self) -> None:
+        in_model = [name for name, site in self._model.items() if self._is_latent(site)]
+        if in_model != self.latents:
+            raise ValueError(
+                f"the model's latent sites are {in_model}, the guide's {self.latents}: they must be the same, in the "
+                "same order, for their analytic KLs to be exact"
+            )
+        for name in self.latents:
+            site = self._guide[name]
+            if not getattr(site["fn"], "has_rsample", False) and "_enumerate_dim" not in site["infer"]:
+                raise ValueError(
+                    f"site {name!r} of the guide is a {type(site['fn']).__name__}, which has no reparameterised sample "
+                    'and is not enumerated: give it infer={"enumerate": "parallel"}'
+                )
+        for sites in (self._model, self._guide):
+            for name, site in sites.items():
+                if site["type"] == "sample" and not (isinstance(site["scale"], float | int) and site["scale"] == 1):
+                    raise ValueError(f"site {name!r} is scaled; weigh the terms of the objective instead")
+                if site["type"] == "sample" and site["mask"] is not None:
+                    raise ValueError(f"site {name!r} is masked; mask its distribution instead, with .mask(...)")
+
+    @property
+    def batch(self) -> Batch:
+        """The batch that model and guide were run on: their first argument."""
+        return self._model["_INPUT"]["args"][0]
+
+    def q(self, site: str) -> Any:
+        """The guide's distribution at a site."""
+        return self._guide[site]["fn"]
+
+    def p(self, site: str) -> Any:
+        """The model's distribution at a site; with an axis of K on the left where it depends on an enumerated c."""
+        return self._model[site]["fn"]
+
+    def value(self, site: str) -> Tensor:
+        """The value drawn at a site; for an enumerated one, every value."""
+        return self._guide[site]["value"]
+
+    @property
+    def enumerated(self) -> list[str]:
+        """The discrete sites that are summed out."""
+        return [name for name in self.latents if "_enumerate_dim" in self._guide[name]["infer"]]
+
+    def enumeration_dim(self, site: str) -> int:
+        """The (negative) axis of `site`'s values. Pyro keeps it under a private key, read here alone."""
+        return self._guide[site]["infer"]["_enumerate_dim"]
+
+    def probabilities(self, site: str) -> Tensor:
+        """q(c|x) with its classes along the site's enumeration axis: (K, M, B)."""
+        return self.q(site).log_prob(self.value(site)).exp()
+
+    def expect(self, cost: Tensor) -> Tensor:
+        """The expectation of a cost under q of every enumerated site whose axis it has."""
+        for site in reversed(self.enumerated):
+            dim = self.enumeration_dim(site)
+            if cost.dim() >= -dim:
+                cost = (self.probabilities(site) * cost).sum(dim)
+        return cost
+
+    def per_sentence(self, cost: Tensor) -> Tensor:
+        """Sum what stands left of the sentences (the discrete variables): (..., B) to (B,)."""
+        cost = self.expect(cost)
+        return cost.flatten(0, -2).sum(0) if cost.dim() > 1 else cost.expand(len(self.batch))
+
+    def log_likelihood(self) -> Tensor:
+        """log p(x|z) at the drawn z, (B,)."""
+        if self._log_likelihood is None:
+            observed = [s for s in self._model.values() if s["type"] == "sample" and s["is_observed"]]
+            self._log_likelihood = torch.stack(
+                [self.per_sentence(site["fn"].log_prob(site["value"])) for site in observed]
+            ).sum(0)
+        return self._log_likelihood
+
+    def kl(self, site: str) -> Tensor:
+        """KL from q to p at a site, analytic, in expectation over the enumerated sites: (B,)."""
+        if site not in self._kl:
+            if site not in self.latents:
+                raise ValueError(
+                    f"site {site!r} has no KL{did_you_mean(site, self.latents)}: the latent sites are {self.latents}"
+                )
+            self._kl[site] = self.per_sentence(self._divergence(self.q(site), self.p(site), site))
+        return self._kl[site]
+
+    def kl_per_dimension(self, site: str = "z") -> Tensor:
+        """KL of each dimension of a site whose dimensions are independent: (B, D), or (B, M D)."""
+        q, p = self.q(site), self.p(site)
+        if not isinstance(q, Independent) or not isinstance(p, Independent):
+            raise ValueError(f"site {site!r} is a {type(q).__name__}: its dimensions have no KL of their own")
+        cost = self._divergence(q.base_dist, p.base_dist, site).movedim(-1, 0)  # dimensions to the left
+        cost = torch.stack([self.expect(dimension) for dimension in cost], -1)  # (B, D) or (M, B, D)
+        return cost.movedim(-2, 0).flatten(1)
+
+    def _divergence(self, q: Any, p: Any, site: str) -> Tensor:
+        if isinstance(q, Delta):
+            # A point mass has no density: its KL to any density is infinite, and so is an autoencoder's bound.
+            return torch.full(q.batch_shape, torch.inf, device=q.v.device)
+        try:
+            return kl_divergence(q, p)
+        except NotImplementedError as error:
+            raise ValueError(
+                f"site {site!r} has q = {type(q).__name__} and p = {type(p).__name__}, for which no KL is registered: "
+                "register one with torch.distributions.register_kl"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Term(ABC):
+    """A pure function of a Draw to nats per sentence, (B,), with a weight that may be a schedule.
+
+    `sign` is +1 for what the loss adds (a cost) and -1 for what it takes off (a reward). A term holds no parameters.
+    """
+
+    sign: ClassVar[int] = 1
+    in_elbo: ClassVar[bool] = False
+    """Whether the report already holds its value as a part of the ELBO."""
+
+    weight: Weight = 1.0
+
+    @property
+    def name(self) -> str:
+        """The term's name in reports: the class's, in snake case."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
+
+    @abstractmethod
+    def __call__(self, draw: Draw) -> Tensor: ...
+
+
+class TextELBO(ELBO):
+    """Sum of weighted terms, for any model and guide whose discrete latent sites the guide enumerates.
+
+    An ELBO in Pyro's sense: give it to `pyro.infer.SVI`, or call it with two modules. It runs the guide and the model
+    once, so the decoder runs once, sums enumerated sites out exactly and uses analytic KLs.
+
+    After each evaluation `report` holds means over the sentences, in nats, as tensors: "reconstruction", "kl_z" (one
+    for each site), "elbo" (the true one: minus the reconstruction and all KLs, whatever the weights), every other
+    term under its name, and "loss".
+    """
+
+    def __init__(self, *terms: Term, num_particles: int = 1, max_plate_nesting: int = MAX_PLATE_NESTING) -> None:
+        if not terms:
+            raise ValueError("an objective needs at least one term: TextELBO(Reconstruction(), KL()) is the ELBO")
+        super().__init__(num_particles=num_particles, max_plate_nesting=max_plate_nesting)
+        self.terms = terms
+        self.step: float = 0
+        """The update that schedules are evaluated at; the training loop sets it, SVI advances it."""
+        self.report: dict[str, Tensor] = {}
+
+    def draw(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> Draw:
+        """Run guide and model once."""
+        return Draw(*self._get_trace(model, guide, args, kwargs))
+
+    def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
+        first = -1 - int(self.max_plate_nesting)
+        guide_trace = poutine.trace(poutine.enum(guide, first_available_dim=first)).get_trace(*args, **kwargs)
+        replayed = poutine.replay(model, trace=guide_trace)
+        model_trace = poutine.trace(poutine.enum(replayed, first_available_dim=first)).get_trace(*args, **kwargs)
+        return prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace)
+
+    def weigh(self, draw: Draw) -> Tensor:
+        """The loss of each sentence, (B,); fills `report`."""
+        loss = torch.zeros(())
+        extra: dict[str, Tensor] = {}
+        for term in self.terms:
+            value = term(draw)
+            loss = loss + term.sign * weight_at(term.weight, self.step) * value
+            if not term.in_elbo:
+                extra[term.name] = value.detach().mean()
+        report = {"reconstruction": -draw.log_likelihood().detach().mean()}
+        report |= {f"kl_{site}": draw.kl(site).detach().mean() for site in draw.latents}
+        elbo = -torch.stack(list(report.values())).sum()
+        self.report = report | {"elbo": elbo} | extra | {"loss": loss.detach().mean()}
+        return loss
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss, summed over the sentences as Pyro's ELBOs do, differentiable."""
+        losses: list[Tensor] = []
+        reports: list[dict[str, Tensor]] = []
+        for _ in range(self.num_particles):
+            losses.append(self.weigh(self.draw(model, guide, *args, **kwargs)).sum())
+            reports.append(self.report)
+        self.report = {name: torch.stack([report[name] for report in reports]).mean() for name in self.report}
+        return torch.stack(losses).mean()
+
+    @torch.no_grad()
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        return self.differentiable_loss(model, guide, *args, **kwargs).item()
+
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        if loss.requires_grad:
+            loss.backward()
+        self.step += 1
+        return loss.item()
+
+
+class Objective(nn.Module):
+    """A TextVAE and its objective as one module with one owner of the parameters: what an optimiser minimises."""
+
+    def __init__(self, vae: TextVAE, elbo: TextELBO) -> None:
+        super().__init__()
+        self.vae, self.elbo = vae, elbo
+
+    def forward(self, batch: Batch, step: float) -> Tensor:
+        """The mean loss of a batch at a training step, nats per sentence."""
+        self.elbo.step = step
+        return self.elbo.differentiable_loss(self.vae.generative, self.vae.inference, batch) / len(batch)

@@ -1,0 +1,238 @@
+"""START HERE. Each method is one function from sizes to a composition of parts; it says what it changes.
+
+    encoder     Batch -> features                        encoders.py
+    posterior   features -> q(z|x) q(c|x)                posteriors.py
+    prior       p(c) p(z|c)                              priors.py
+    decoder     z -> p(x|z)                              decoders.py
+    objective   what is minimised                        terms.py, objective.py
+
+A recipe's keyword arguments are the method's hyper-parameters. Your own is a function with `@recipe` above it, in your
+own file; it then trains, evaluates and pictures like these.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from pyro_textvae.decoders import RecurrentDecoder
+from pyro_textvae.encoders import NoEncoder, RecurrentEncoder
+from pyro_textvae.errors import did_you_mean
+from pyro_textvae.objective import TextELBO
+from pyro_textvae.posteriors import (
+    BatchNormGaussian,
+    Gaussian,
+    NoPosterior,
+    Point,
+    VonMisesFisherPosterior,
+    WithComponents,
+)
+from pyro_textvae.priors import GaussianMixture, NoPrior, Prior, StandardNormal, UniformSphere, VonMisesFisherMixture
+from pyro_textvae.schedules import Cyclic, Linear, Sigmoid, Weight
+from pyro_textvae.size import Size
+from pyro_textvae.terms import BetaELBO, DispersedELBO, Reconstruction
+from pyro_textvae.vae import TextVAE, initialise
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A composition: a model with its guide, and what is minimised."""
+
+    vae: TextVAE
+    objective: TextELBO
+
+
+def compose(
+    size: Size,
+    *,
+    encoder: nn.Module | None = None,
+    posterior: nn.Module | None = None,
+    prior: Prior | None = None,
+    decoder: RecurrentDecoder | None = None,
+    objective: TextELBO | None = None,
+) -> Recipe:
+    """Put parts together; what is left out is the plain Gaussian VAE's (Bowman et al. 2016)."""
+    prior = prior or StandardNormal(size.latent)
+    parts = TextVAE(
+        encoder or RecurrentEncoder(size),
+        posterior or Gaussian(size.features, size.latent),
+        prior,
+        decoder or RecurrentDecoder(size, prior.code),
+    )
+    initialise(parts, size.initialisation)
+    return Recipe(parts, objective or BetaELBO())
+
+
+class Recipes(Mapping[str, Callable[..., Recipe]]):
+    """The known recipes by name; iterates over names."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Callable[..., Recipe]] = {}
+
+    def __getitem__(self, name: str) -> Callable[..., Recipe]:
+        if name not in self._known:
+            raise ValueError(
+                f"unknown recipe {name!r}{did_you_mean(name, self._known)}; the recipes are: {', '.join(self._known)}"
+            )
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+    def register(self, function: Callable[..., Recipe]) -> Callable[..., Recipe]:
+        self._known[function.__name__] = function
+        return function
+
+    def options(self, name: str) -> dict[str, Any]:
+        """The recipe's own options and their defaults."""
+        parameters = list(inspect.signature(self[name]).parameters.values())
+        return {parameter.name: parameter.default for parameter in parameters[1:]}
+
+    def summary(self, name: str) -> str:
+        """The first line of the recipe's docstring."""
+        return (inspect.getdoc(self[name]) or name).splitlines()[0]
+
+
+_RECIPES = Recipes()
+recipe = _RECIPES.register
+"""Decorator: make a function from a Size to a Recipe known under its own name."""
+
+
+def recipes() -> Recipes:
+    """The known recipes: iterate for names, index for functions.
+
+    >>> "dem_vae" in recipes()
+    True
+    """
+    return _RECIPES
+
+
+@recipe
+def lstm_lm(size: Size) -> Recipe:
+    """Language model without a code: the decoder alone, the yardstick of every NLL."""
+    return compose(size, encoder=NoEncoder(), posterior=NoPosterior(), prior=NoPrior())
+
+
+@recipe
+def ae(size: Size) -> Recipe:
+    """Autoencoder: a code without noise and without KL. No bound on log p(x); its prior serves only to sample from."""
+    return compose(size, posterior=Point(size.features, size.latent), objective=TextELBO(Reconstruction()))
+
+
+@recipe
+def vae(size: Size) -> Recipe:
+    """Gaussian VAE, the plain ELBO: the one that collapses (Bowman et al. 2016)."""
+    return compose(size)
+
+
+@recipe
+def annealed_vae(size: Size, shape: Literal["linear", "sigmoid"] = "linear", warm_up: int = 2000) -> Recipe:
+    """VAE whose KL weight rises from 0 to 1 in `warm_up` updates, linearly or as a sigmoid (Bowman et al. 2016)."""
+    if shape not in ("linear", "sigmoid"):
+        raise ValueError(f"'shape' is {shape!r}, but a warm-up is 'linear' or 'sigmoid'")
+    if warm_up < 1:
+        raise ValueError(f"'warm_up' is {warm_up}, but it lasts at least one update; without one, train 'vae'")
+    weight: Weight = Linear(warm_up) if shape == "linear" else Sigmoid(middle=warm_up // 2, slope=12.5 / warm_up)
+    return compose(size, objective=BetaELBO(weight))
+
+
+@recipe
+def cyclic_vae(size: Size, period: int = 1000, rising: float = 0.5) -> Recipe:
+    """VAE whose KL weight rises anew every `period` updates (Fu et al. 2019)."""
+    return compose(size, objective=BetaELBO(Cyclic(period, rising)))
+
+
+@recipe
+def beta_vae(size: Size, beta: float = 0.4) -> Recipe:
+    """VAE with a constant KL weight; below 1 its loss is no bound (Higgins et al. 2017)."""
+    return compose(size, objective=BetaELBO(beta))
+
+
+@recipe
+def bn_vae(size: Size, gamma: float = 0.7) -> Recipe:
+    """VAE whose posterior means are batch-normalised: its KL has a floor set by gamma (Zhu et al. 2020)."""
+    return compose(size, posterior=BatchNormGaussian(size.features, size.latent, gamma))
+
+
+@recipe
+def vmf_vae(size: Size, concentration: float = 13.0) -> Recipe:
+    """VAE on the unit sphere with a von Mises-Fisher posterior; its KL is a constant (Xu & Durrett 2018)."""
+    return compose(
+        size,
+        posterior=VonMisesFisherPosterior(size.features, size.latent, concentration),
+        prior=UniformSphere(size.latent),
+    )
+
+
+def _gaussian_mixture(size: Size, variables: int, components: int, objective: TextELBO) -> Recipe:
+    z_posterior = Gaussian(size.features, size.latent, variables)
+    return compose(
+        size,
+        posterior=WithComponents(z_posterior, size.features, variables, components),
+        prior=GaussianMixture(size.latent, variables, components),
+        objective=objective,
+    )
+
+
+def _warm_up(updates: int) -> Weight:
+    return Linear(updates) if updates else 1.0
+
+
+@recipe
+def gm_vae(
+    size: Size, variables: int = 1, components: int = 10, mutual_information: float = 0.0, warm_up: int = 0
+) -> Recipe:
+    """Gaussian-mixture prior, the plain ELBO: its components merge (Shi et al. 2020)."""
+    return _gaussian_mixture(size, variables, components, DispersedELBO(0.0, mutual_information, _warm_up(warm_up)))
+
+
+@recipe
+def dgm_vae(
+    size: Size,
+    variables: int = 1,
+    components: int = 10,
+    dispersion: float = 0.8,
+    mutual_information: float = 0.0,
+    warm_up: int = 0,
+) -> Recipe:
+    """Dispersed Gaussian mixture: `dispersion` of L_d is given back, so components need not merge (Shi et al. 2020)."""
+    return _gaussian_mixture(
+        size, variables, components, DispersedELBO(dispersion, mutual_information, _warm_up(warm_up))
+    )
+
+
+@recipe
+def dem_vae(
+    size: Size,
+    family: Literal["gaussian", "vmf"] = "gaussian",
+    variables: int = 1,
+    components: int = 10,
+    dispersion: float = 0.8,
+    mutual_information: float = 1.0,
+    warm_up: int = 0,
+    concentration: float = 20.0,
+    component_concentration: float = 10.0,
+) -> Recipe:
+    """Dispersed exponential-family mixture with mutual information: clusters one can read (Shi et al. 2020).
+
+    The two concentrations are the posterior's and the components', of the "vmf" family.
+    """
+    if family == "gaussian":
+        return dgm_vae(size, variables, components, dispersion, mutual_information, warm_up)
+    if family != "vmf":
+        raise ValueError(f"'family' is {family!r}, but components are 'gaussian' or 'vmf'")
+    z_posterior = VonMisesFisherPosterior(size.features, size.latent, concentration, variables)
+    return compose(
+        size,
+        posterior=WithComponents(z_posterior, size.features, variables, components),
+        prior=VonMisesFisherMixture(size.latent, variables, components, component_concentration),
+        objective=DispersedELBO(dispersion, mutual_information, _warm_up(warm_up)),
+    )

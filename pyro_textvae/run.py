@@ -1,0 +1,311 @@
+"""Run: the directory that training leaves, opened again.
+
+    recipe.json       the recipe, its options, sizes, training settings, versions
+    corpus.json       what the corpus was: source, options, counts, checksum
+    vocabulary.json   words in the order of their ids
+    best.safetensors  weights with the lowest validation loss
+    last.safetensors  weights, optimiser, random numbers and place in the data: what resuming needs
+    metrics.jsonl     a row an epoch
+    evaluation.json   metrics of the best weights, by split
+    figures/          pictures
+    report.md         verdict, metrics, samples and pictures on one page
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_textvae.batch import Batch, Batches
+from pyro_textvae.checkpoint import FORMAT, load_tensors, read_json, write_atomically, write_json
+from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
+from pyro_textvae.errors import did_you_mean
+from pyro_textvae.evaluation import Verdict, evaluate, generation, judge
+from pyro_textvae.posteriors import VonMisesFisherPosterior, WithComponents
+from pyro_textvae.priors import Mixture
+from pyro_textvae.recipes import Recipe, recipes
+from pyro_textvae.size import Size
+from pyro_textvae.vae import TextVAE
+
+Decoding = Literal["greedy", "beam", "sample"]
+DECODINGS = ("greedy", "beam", "sample")
+
+
+def build(recipe: str, vocabulary: int, size: dict[str, Any], options: dict[str, Any]) -> Recipe:
+    """Build a known recipe from JSON-able settings."""
+    return recipes()[recipe](Size(vocabulary=vocabulary, **size), **options)
+
+
+class Run:
+    """A trained text VAE with its corpus, metrics and pictures.
+
+    Texts go in and come out as strings, words separated by spaces.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+        if not (self.directory / "recipe.json").exists():
+            raise FileNotFoundError(
+                f"{self.directory} is not the directory of a run: it has no recipe.json; a run's directory is what "
+                "train(output=...) wrote"
+            )
+        self.recipe: dict[str, Any] = read_json(self.directory / "recipe.json")
+        if self.recipe.get("format") != FORMAT:
+            raise ValueError(
+                f"{self.directory} was written in format {self.recipe.get('format')!r}, but this version of "
+                f"pyro_textvae reads format {FORMAT}: open it with the version that wrote it"
+            )
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.directory)!r})"
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.recipe["recipe"]
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.load(self.directory / "vocabulary.json")
+
+    @cached_property
+    def vae(self) -> TextVAE:
+        """The model with its best weights, in evaluation mode on the CPU."""
+        tensors, _ = load_tensors(self.directory / "best.safetensors")
+        vae = build(self.name, len(self.vocabulary), self.recipe["size"], self.recipe["options"]).vae
+        try:
+            vae.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self.directory / 'best.safetensors'} does not fit recipe.json beside it: one of them belongs to "
+                f"another run ({str(error).splitlines()[-1].strip()})"
+            ) from error
+        return vae.eval()
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The corpus that the run was trained on, opened again from its source."""
+        recorded = read_json(self.directory / "corpus.json")
+        if recorded["data"] is None:
+            raise ValueError(
+                "this run was trained on texts in memory, which it does not keep: pass them to "
+                "evaluate(data=...), or train from a file"
+            )
+        corpus = Corpus.open(recorded["data"], **recorded["options"])
+        if corpus.sha256 != recorded["sha256"]:
+            raise ValueError(
+                f"{recorded['data']} is not what this run was trained on: its checksum differs; put the old file "
+                "back, or pass data=... to evaluate on other texts"
+            )
+        return corpus
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """One row for each finished epoch."""
+        path = self.directory / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Metrics of the best weights: {"valid": {...}, "test": {...}}, units in the names."""
+        path = self.directory / "evaluation.json"
+        return read_json(path) if path.exists() else {}
+
+    @property
+    def verdict(self) -> Verdict:
+        """What state the run is in, in words, judged on the validation split."""
+        metrics = self.metrics
+        if not metrics:
+            raise ValueError(f"{self.directory} has not been evaluated: call run.evaluate() first")
+        return judge(metrics.get("valid") or next(iter(metrics.values())))
+
+    # Texts in, numbers out.
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Posterior means, (N, D), or (N, M D) with M discrete variables."""
+        self._need_code()
+        return np.concatenate([self._code(batch).numpy() for batch in self._batches(texts)])
+
+    def assign(self, texts: Sequence[str]) -> np.ndarray:
+        """The likeliest component of each text: integers (N,), or (N, M) with M > 1 discrete variables."""
+        posterior = self._mixture()
+        with torch.no_grad():
+            codes = [posterior.c(self.vae.encoder(batch)).probs.argmax(-1) for batch in self._batches(texts)]
+        joint = torch.cat(codes, -1).T.numpy()  # (N, M)
+        return joint[:, 0] if joint.shape[1] == 1 else joint
+
+    # Numbers in, texts out.
+
+    def sample(
+        self,
+        count: int = 10,
+        component: int | None = None,
+        *,
+        decoding: Decoding = "sample",
+        temperature: float = 1.0,
+        seed: int = 0,
+        max_length: int = 40,
+    ) -> list[str]:
+        """Generate texts from the prior, or from one component of a mixture."""
+        if count < 1:
+            raise ValueError(f"{count} samples were asked for, but at least one is needed")
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            codes = self.vae.prior.sample(count, component)
+            return self._decode(codes, decoding, temperature, max_length)
+
+    def reconstruct(
+        self,
+        texts: Sequence[str],
+        *,
+        decoding: Decoding = "greedy",
+        temperature: float = 1.0,
+        seed: int = 0,
+        max_length: int = 40,
+    ) -> list[str]:
+        """Decode each text's posterior mean."""
+        codes = torch.from_numpy(self.encode(texts))
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            return self._decode(self._on_support(codes), decoding, temperature, max_length)
+
+    def interpolate(self, a: str, b: str, steps: int = 7, *, max_length: int = 40) -> list[str]:
+        """Decode `steps` codes from a's posterior mean to b's: on a line, or on a great circle of the sphere."""
+        if steps < 2:
+            raise ValueError(f"{steps} steps were asked for, but a path has at least its two ends")
+        ends = self._on_support(torch.from_numpy(self.encode([a, b])))
+        with torch.no_grad():
+            if self._on_sphere():
+                parts = ends.unflatten(-1, (self._variables(), -1))  # each variable walks on its own sphere
+                walks = [generation.spherical(*parts[:, m], steps) for m in range(parts.size(1))]
+                path = torch.cat(walks, -1)
+            else:
+                path = generation.linear(*ends, steps)
+            return self._decode(path, "greedy", 1.0, max_length)
+
+    # Evaluation.
+
+    def evaluate(
+        self, split: str = "test", *, samples: int = 0, seed: int = 0, data: Any = None, batch_size: int = 64
+    ) -> dict[str, float]:
+        """Measure the best weights on a split; also written to evaluation.json, but for texts of your own (`data`).
+
+        `samples` is the number of importance samples for the importance-weighted bound; 0 leaves it out.
+        """
+        if data is not None:
+            options = read_json(self.directory / "corpus.json")["options"]
+            texts = Split.from_texts(
+                list(data), self.vocabulary, max_length=options["max_length"], lowercase=options["lowercase"]
+            )
+            return evaluate(self.vae, texts, importance_samples=samples, seed=seed, batch_size=batch_size)
+        if split not in self.corpus.splits:
+            raise ValueError(
+                f"unknown split {split!r}{did_you_mean(split, self.corpus.splits)}: the corpus has "
+                f"{', '.join(self.corpus.splits)}"
+            )
+        measured = evaluate(
+            self.vae,
+            self.corpus.splits[split],
+            label_names=self.corpus.label_names,
+            entropy=(self.corpus.entropy or {}).get("nats_per_sentence"),
+            importance_samples=samples,
+            seed=seed,
+            batch_size=batch_size,
+        )
+        write_json(self.directory / "evaluation.json", self.metrics | {split: measured})
+        return measured
+
+    def metric(self, name: str, split: str = "test") -> float:
+        """One metric by its name; a wrong name says which one may be meant."""
+        metrics = self.metrics.get(split)
+        if metrics is None:
+            raise ValueError(f"split {split!r} has not been evaluated; call run.evaluate({split!r})")
+        if name not in metrics:
+            raise ValueError(f"unknown metric {name!r}{did_you_mean(name, metrics)}; there are: {', '.join(metrics)}")
+        return metrics[name]
+
+    def figures(self) -> list[Path]:
+        """Draw the run's pictures into figures/; returns their paths."""
+        from pyro_textvae import figures
+
+        return figures.save_all(self)
+
+    def report(self) -> Path:
+        """Write report.md: verdict, metrics, samples and pictures."""
+        from pyro_textvae.figures import report
+
+        path = self.directory / "report.md"
+        write_atomically(path, report.markdown(self).encode())
+        return path
+
+    # Inside.
+
+    def _need_code(self) -> None:
+        if self.vae.prior.code == 0:
+            raise ValueError(f"a {self.name!r} has no code: encode and interpolate need a VAE such as 'dem_vae'")
+
+    def _mixture(self) -> WithComponents:
+        if not isinstance(self.vae.posterior, WithComponents):
+            raise ValueError(f"a {self.name!r} has no components to assign texts to: train a mixture such as 'dem_vae'")
+        return self.vae.posterior
+
+    def _variables(self) -> int:
+        return self.vae.prior.variables if isinstance(self.vae.prior, Mixture) else 1
+
+    def _on_sphere(self) -> bool:
+        posterior = self.vae.posterior
+        inner = posterior.z_posterior if isinstance(posterior, WithComponents) else posterior
+        return isinstance(inner, VonMisesFisherPosterior)
+
+    def _on_support(self, codes: Tensor) -> Tensor:
+        """Means of spherical codes lie inside the sphere: move each to the nearest point on it."""
+        if not self._on_sphere():
+            return codes
+        parts = codes.unflatten(-1, (self._variables(), -1))
+        return torch.nn.functional.normalize(parts, dim=-1).flatten(-2)
+
+    def _batches(self, texts: Sequence[str]) -> list[Batch]:
+        if isinstance(texts, str):
+            raise ValueError("a single string was given, but a list of texts is expected: [text]")
+        ids = [self.vocabulary.encode(text.split()) for text in texts]
+        for number, (text, words) in enumerate(zip(texts, ids, strict=True)):
+            if all(word == UNK for word in words):
+                what = "is empty" if not words else "has no word that the run's vocabulary knows"
+                raise ValueError(
+                    f"text {number} ({text[:60]!r}) {what}: its code would say nothing of it; texts are split at "
+                    "spaces and compared as they are, case included"
+                )
+        arrays = [np.asarray(words, dtype=np.int32) for words in ids]
+        return [Batch.collate(arrays[start : start + 64]) for start in range(0, len(arrays), 64)]
+
+    @torch.no_grad()
+    def _code(self, batch: Batch) -> Tensor:
+        mean = self.vae.posterior.z(self.vae.encoder(batch)).mean  # pyright: ignore[reportCallIssue]
+        return self.vae.prior.join(mean) if isinstance(self.vae.prior, Mixture) else mean
+
+    def _decode(self, codes: Tensor, decoding: str, temperature: float, max_length: int) -> list[str]:
+        decoder = self.vae.decoder
+        if decoding == "greedy":
+            ids = generation.greedy(decoder, codes, max_length)
+        elif decoding == "beam":
+            ids = generation.beam(decoder, codes, width=5, max_length=max_length)
+        elif decoding == "sample":
+            ids = generation.sample(decoder, codes, max_length, temperature=temperature)
+        else:
+            raise ValueError(
+                f"unknown decoding {decoding!r}{did_you_mean(decoding, DECODINGS)}: it is one of {DECODINGS}"
+            )
+        return [self.vocabulary.decode(words) for words in ids]
+
+
+def load(path: str | os.PathLike[str]) -> Run:
+    """Open the directory of a run; its weights are checked."""
+    run = Run(path)
+    _ = run.vae
+    return run

@@ -1,0 +1,59 @@
+"""The sizes and shapes that the parts of one text VAE share."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+CELLS = ("lstm", "gru")
+INITIALISATIONS = ("torch", "he2019")
+Z_ENTERS = ("state", "steps", "both")
+
+
+@dataclass(frozen=True)
+class Size:
+    """What every part of a composition has to agree on.
+
+    vocabulary      V, with the four special tokens
+    embedding       width of the word embeddings (encoder and decoder each have their own)
+    hidden          H, width of the recurrent state
+    latent          D, width of z; for mixtures, of each of the M variables' z
+    layers          recurrent layers of encoder and of decoder
+    cell            "lstm" or "gru"
+    bidirectional   whether the encoder also reads backwards
+    z_enters        the decoder sees z in its initial "state", at its "steps", or at "both"
+    tied            whether the decoder's output layer is its embedding, seen through a projection
+    dropout         on the decoder's word embeddings and on its outputs
+    word_dropout    probability that a word fed to the decoder is replaced by <unk> (training only)
+    initialisation  "torch": the framework's own; "he2019": U(-0.01, 0.01), embeddings U(-0.1, 0.1) (He et al. 2019)
+    """
+
+    vocabulary: int
+    embedding: int = 64
+    hidden: int = 128
+    latent: int = 16
+    layers: int = 1
+    cell: Literal["lstm", "gru"] = "lstm"
+    bidirectional: bool = False
+    z_enters: Literal["state", "steps", "both"] = "both"
+    tied: bool = False
+    dropout: float = 0.0
+    word_dropout: float = 0.0
+    initialisation: Literal["torch", "he2019"] = "torch"
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "embedding", "hidden", "latent", "layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"'{name}' is {value!r}, but a size is a whole number of at least 1")
+        for name in ("dropout", "word_dropout"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"'{name}' is {value!r}, but a probability lies in 0 to 1")
+        for name, known in (("cell", CELLS), ("z_enters", Z_ENTERS), ("initialisation", INITIALISATIONS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"'{name}' is {value!r}, but it is one of {', '.join(map(repr, known))}")
+
+    @property
+    def features(self) -> int:
+        """Width of what the encoder says of a sentence."""
+        return self.hidden * (2 if self.bidirectional else 1)

@@ -1,0 +1,168 @@
+"""Terms of the objective, and the named ELBOs that are made of them.
+
+With R = -log p(x|z), every value in nats per sentence:
+
+    ELBO                    -R - KL                        the bound
+    BetaELBO                 R + w KL                      a bound only where w >= 1
+    FreeBitsELBO             R + max(KL per dimension, floor)
+    DispersedELBO            R + KL - beta L_d             exceeds the bound by beta L_d
+    MutualInformationELBO    R + KL - I(c;x)
+    MIConstraintELBO         R + beta KL + lambda max(c - mean KL, 0)
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pyro_textvae.distributions import dispersion
+from pyro_textvae.objective import Draw, Term, TextELBO
+from pyro_textvae.schedules import Schedule, Weight
+
+
+@dataclass(frozen=True)
+class Reconstruction(Term):
+    """-log p(x|z) at a z drawn from q(z|x)."""
+
+    in_elbo: ClassVar[bool] = True
+
+    def __call__(self, draw: Draw) -> Tensor:
+        return -draw.log_likelihood()
+
+
+@dataclass(frozen=True)
+class KL(Term):
+    """KL from q to p, analytic, summed over the named latent sites (all, if none is named)."""
+
+    in_elbo: ClassVar[bool] = True
+    sites: tuple[str, ...] = ()
+
+    def __call__(self, draw: Draw) -> Tensor:
+        kls = [draw.kl(site) for site in self.sites or draw.latents]
+        return torch.stack(kls).sum(0) if kls else torch.zeros(len(draw.batch), device=draw.batch.tokens.device)
+
+
+@dataclass(frozen=True)
+class FreeBits(Term):
+    """KL, no dimension of z counted below `nats`: emptying one further gains nothing (Kingma et al. 2016).
+
+    The floor is on the mean of the batch, not on the sentence. Other sites, such as c, count their KL as it is.
+    """
+
+    nats: float = 0.25
+
+    def __call__(self, draw: Draw) -> Tensor:
+        per_dimension = draw.kl_per_dimension("z").mean(0)  # (D,)
+        others = [draw.kl(site) for site in draw.latents if site != "z"]
+        return sum(others, per_dimension.clamp_min(self.nats).sum().expand(len(draw.batch)))
+
+
+def _components(draw: Draw) -> str:
+    if not draw.enumerated:
+        raise ValueError("this term needs a discrete variable c, enumerated in the guide: train a mixture")
+    return draw.enumerated[0]
+
+
+@dataclass(frozen=True)
+class Dispersion(Term):
+    """L_d = E_q(c|x) A(eta_c) - A(E_q(c|x) eta_c) >= 0: how far apart the components are that q(c|x) mixes.
+
+    It is the part of KL(q(z|x) || p(z|c)) that no encoder can lower: R_z = KL(q(z|x) || averaged prior) + L_d. Its
+    weight is the paper's beta, what is given back: 0 is the plain ELBO, 1 removes the dispersion wholly (Shi et al.
+    2020; their code's --beta is 1 - ours). Above the KL's own weight the loss has no lower bound.
+    """
+
+    sign: ClassVar[int] = -1
+
+    def __call__(self, draw: Draw) -> Tensor:
+        site = _components(draw)
+        value = dispersion(draw.p("z"), draw.probabilities(site), dim=draw.enumeration_dim(site))  # (M, B)
+        return draw.per_sentence(value)
+
+
+@dataclass(frozen=True)
+class MutualInformation(Term):
+    """I(c;x) = H(c) - H(c|x) with q(c) the mean of q(c|x) over the batch: at most ln B, and at most M ln K.
+
+    With weight 1 it cancels the information that KL(q(c|x) || p(c)) charges for, and leaves KL(q(c) || p(c)).
+    """
+
+    sign: ClassVar[int] = -1
+
+    def __call__(self, draw: Draw) -> Tensor:
+        q = draw.q(_components(draw))
+        log_q = q.logits - q.logits.logsumexp(-1, keepdim=True)  # (M, B, K)
+        log_aggregate = log_q.logsumexp(-2, keepdim=True) - math.log(log_q.size(-2))  # (M, 1, K)
+        information = (log_q.exp() * (log_q - log_aggregate)).sum(-1)  # (M, B)
+        return draw.per_sentence(information).mean().expand(len(draw.batch))
+
+
+@dataclass(frozen=True)
+class MIConstraint(Term):
+    """max(nats - mean KL, 0): a hinge that asks for a mean KL of at least `nats` over the batch.
+
+    Its weight is lambda; the optimum leaves KL = 0 only if lambda is at least the KL's own weight. It bounds the KL,
+    not the mutual information: a KL of `nats` is possible with none.
+    """
+
+    nats: float = 5.0
+
+    def __call__(self, draw: Draw) -> Tensor:
+        kl = torch.stack([draw.kl(site) for site in draw.latents]).sum(0)
+        return (self.nats - kl.mean()).clamp_min(0).expand(len(draw.batch))
+
+
+class BetaELBO(TextELBO):
+    """Reconstruction + weight KL (Higgins et al. 2017); `weight` may be a schedule (annealing: Bowman et al. 2016)."""
+
+    def __init__(self, weight: Weight = 1.0) -> None:
+        super().__init__(Reconstruction(), KL(weight))
+
+
+class FreeBitsELBO(TextELBO):
+    """Reconstruction + weight KL, each dimension of z counted as at least `nats` (Kingma et al. 2016)."""
+
+    def __init__(self, nats: float = 0.25, weight: Weight = 1.0) -> None:
+        super().__init__(Reconstruction(), FreeBits(weight, nats))
+
+
+def _times(weight: Weight, factor: float) -> Weight:
+    if isinstance(weight, Schedule):
+        return weight * factor
+    if callable(weight):
+        return lambda step: factor * weight(step)
+    return weight * factor
+
+
+class DispersedELBO(TextELBO):
+    """Reconstruction + weight (KL - dispersion L_d - mutual_information I(c;x)) (Shi et al. 2020).
+
+    Minimised. With `dispersion` 0 and `mutual_information` 0 it is the (annealed) ELBO of a mixture.
+    """
+
+    def __init__(self, dispersion: float = 0.8, mutual_information: float = 0.0, weight: Weight = 1.0) -> None:
+        if not 0 <= dispersion <= 1:
+            raise ValueError(
+                f"'dispersion' is {dispersion!r}; it lies in 0 (the plain ELBO) to 1 (no dispersion left in it): above "
+                "1, components that flee from each other lower the loss without bound"
+            )
+        terms: list[Term] = [Reconstruction(), KL(weight), Dispersion(_times(weight, dispersion))]
+        if mutual_information:
+            terms.append(MutualInformation(_times(weight, mutual_information)))
+        super().__init__(*terms)
+
+
+class MutualInformationELBO(DispersedELBO):
+    """Reconstruction + weight (KL - mutual_information I(c;x)): a mixture's ELBO that does not charge for q(c|x)."""
+
+    def __init__(self, mutual_information: float = 1.0, weight: Weight = 1.0) -> None:
+        super().__init__(0.0, mutual_information, weight)
+
+
+class MIConstraintELBO(TextELBO):
+    """Reconstruction + beta KL + multiplier max(nats - mean KL, 0) (a 2019 note on KL vanishing)."""
+
+    def __init__(self, multiplier: float = 2.0, nats: float = 5.0, beta: float = 1.0) -> None:
+        super().__init__(Reconstruction(), KL(beta), MIConstraint(multiplier, nats))

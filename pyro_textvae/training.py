@@ -1,0 +1,548 @@
+"""train(): from a recipe's name and a corpus to a Run. One loop for every recipe."""
+
+import inspect
+import json
+import math
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import pyro
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from pyro_textvae.batch import Batches
+from pyro_textvae.checkpoint import FORMAT, load_tensors, read_json, save_tensors, write_atomically, write_json
+from pyro_textvae.corpus import NAMED, TOYS, Corpus
+from pyro_textvae.decay import DECAYS
+from pyro_textvae.errors import did_you_mean
+from pyro_textvae.evaluation import evaluate, judge
+from pyro_textvae.objective import Objective, TextELBO
+from pyro_textvae.posteriors import BatchNormalisedMean
+from pyro_textvae.recipes import recipes
+from pyro_textvae.run import Run, build
+from pyro_textvae.schedules import END
+from pyro_textvae.size import Size
+
+LEARNING_RATES = {"adamw": 2e-3, "sgd": 1.0}
+OPTIMIZERS = tuple(LEARNING_RATES)
+PRECISIONS = ("float32", "bfloat16")
+SELECTIONS = ("loss", "elbo")
+
+
+class Diverged(ArithmeticError):
+    """The loss stopped being a number."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a recipe is trained.
+
+    epochs              passes over the training split
+    batch_size          sentences a batch
+    optimizer           "adamw" (fused) or "sgd"
+    learning_rate       None: 2e-3 for adamw, 1.0 for sgd
+    clip                largest global gradient norm
+    decay               how the learning rate falls and training stops: "none", "zhu2020", "shi2020" (decay.py)
+    patience            stop after so many epochs without a better validation loss; None: never
+    select              the best epoch has the lowest validation "loss" (schedules at their end) or "elbo"
+    exact_length        batches of one sentence length each (the protocol of Zhu et al. 2020)
+    precision           "float32", or "bfloat16": autocast, with q, KL and softmax in float32
+    threads             torch threads on a CPU; "auto" is 1, since a second one waits more than it works
+    checkpoint_seconds  how long at most between two savings of last.safetensors
+    """
+
+    epochs: int = 20
+    batch_size: int = 32
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float | None = None
+    weight_decay: float = 0.0
+    clip: float = 5.0
+    decay: Literal["none", "zhu2020", "shi2020"] = "none"
+    patience: int | None = None
+    select: Literal["loss", "elbo"] = "loss"
+    exact_length: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: int | Literal["auto"] = "auto"
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"'{name}' is {getattr(self, name)}, but at least 1 is needed")
+        for name, known in (
+            ("optimizer", OPTIMIZERS),
+            ("precision", PRECISIONS),
+            ("select", SELECTIONS),
+            ("decay", tuple(DECAYS)),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"'{name}' is {value!r}{did_you_mean(value, known)}; it is one of {', '.join(known)}")
+
+    @property
+    def initial_rate(self) -> float:
+        return self.learning_rate or LEARNING_RATES[self.optimizer]
+
+
+CORPUS_OPTIONS = tuple(
+    name for name, p in inspect.signature(Corpus.open).parameters.items() if p.kind is p.KEYWORD_ONLY
+)
+
+
+def train(
+    model: str = "dem_vae",
+    data: Any = "toy",
+    *,
+    output: str | Path | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    progress: bool = True,
+    training: Training | None = None,
+    finish: bool = True,
+    **recipe_options: Any,
+) -> Run:
+    """Train a recipe on a corpus and return the Run.
+
+    model           a recipe's name: `pyro_textvae.recipes()`
+    data            "toy" and its variants, a known corpus's name, a .txt, .tsv or .jsonl file (or their .gz), a folder
+                    with train, valid and test, a list of texts, or (texts, labels)
+    output          the run's directory; default runs/<model>-<data>, numbered
+    resume          go on with the unfinished run in `output`, exactly where it stopped
+    finish          after training, evaluate the best weights and draw the figures
+    recipe_options  the recipe's own, Size's (hidden=..., latent=...), Training's (batch_size=...) and the corpus's
+                    (max_vocabulary=...)
+
+    Raises ValueError for wrong names and values, Diverged for a loss that is no number. Ctrl-C saves before it stops.
+    """
+    given = _sorted_options(model, recipe_options)
+    training = replace(training or Training(), **given["training"])
+    if epochs is not None:
+        training = replace(training, epochs=epochs)
+    where = _device(device)
+    corpus = Corpus.open(data, seed=seed, **given["corpus"])
+    directory = _directory(output, model, corpus.name)
+    settings = {
+        "format": FORMAT,
+        "recipe": model,
+        "options": recipes().options(model) | given["recipe"],
+        "size": {k: v for k, v in asdict(Size(len(corpus.vocabulary), **given["size"])).items() if k != "vocabulary"},
+        "training": asdict(training),
+        "seed": seed,
+    }
+    with _threads(training, where), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        recipe = build(model, len(corpus.vocabulary), settings["size"], settings["options"])
+        loop = _Loop(directory, recipe.vae, recipe.objective, corpus, training, seed, where, progress)
+        if _prepare(directory, settings, corpus, data, resume):
+            loop.restore()
+        loop.run()
+        run = Run(directory)
+        if finish:
+            _finish(run, corpus, seed, progress)
+    return run
+
+
+def _finish(run: Run, corpus: Corpus, seed: int, progress: bool) -> None:
+    """Evaluate the best weights on what was held out, draw the figures and write the report."""
+    run.__dict__["corpus"] = corpus  # it is open already
+    for split in ("valid", "test"):
+        if split in corpus.splits:
+            run.evaluate(split, seed=seed)
+    run.figures()
+    run.report()
+    if progress:
+        tqdm.write(f"{run.name}: {run.verdict}\n  {run.directory / 'report.md'}")
+
+
+def _sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give each option to what understands it; the recipe's own come first."""
+    known: dict[str, Sequence[str]] = {
+        "recipe": list(recipes().options(model)),
+        "size": [field.name for field in fields(Size) if field.name != "vocabulary"],
+        "training": [field.name for field in fields(Training)],
+        "corpus": [name for name in CORPUS_OPTIONS if name != "seed"],
+    }
+    every = [name for names in known.values() for name in names]
+    given: dict[str, dict[str, Any]] = {group: {} for group in known}
+    for name, value in options.items():
+        group = next((group for group, names in known.items() if name in names), None)
+        if group is None:
+            owners = [other for other in recipes() if name in recipes().options(other)]
+            hint = f"; {', '.join(owners)} has it" if owners else did_you_mean(name, every)
+            raise ValueError(
+                f"{model!r} has no option {name!r}{hint}. Its own options: {', '.join(known['recipe']) or 'none'}; "
+                f"sizes: {', '.join(known['size'])}; training: {', '.join(known['training'])}; corpus: "
+                f"{', '.join(known['corpus'])}"
+            )
+        given[group][name] = value
+    return given
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {name!r}: use 'auto', 'cpu', 'cuda' or 'cuda:1'") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={name!r} was asked for, but this torch ({torch.__version__}) finds no CUDA device: use "
+            "device='auto' or 'cpu', or install a CUDA build of torch"
+        )
+    return device
+
+
+@contextmanager
+def _threads(training: Training, device: torch.device) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if training.threads == "auto" else training.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _directory(output: str | Path | None, model: str, corpus: str) -> Path:
+    if output is not None:
+        return Path(output)
+    stem = Path("runs") / f"{model}-{corpus}"
+    directory, number = stem, 1
+    while directory.exists():
+        number += 1
+        directory = stem.with_name(f"{stem.name}-{number}")
+    return directory
+
+
+def _prepare(directory: Path, settings: dict[str, Any], corpus: Corpus, data: Any, resume: bool) -> bool:
+    """Make the directory, or check that the run in it may go on; True if there is something to go on with."""
+    if not (directory / "recipe.json").exists():
+        if directory.exists() and any(directory.iterdir()):
+            raise ValueError(
+                f"output directory {directory} is not empty and holds no run: name one that is new or empty"
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+        corpus.vocabulary.save(directory / "vocabulary.json")
+        write_json(directory / "corpus.json", corpus.summary() | {"data": _source(data)})
+        versions = {name: version(name) for name in ("torch", "pyro-ppl", "numpy")} | {
+            "python": platform.python_version()
+        }
+        write_json(directory / "recipe.json", settings | {"versions": versions})
+        return False
+    before = read_json(directory / "recipe.json")
+    if not resume:
+        raise ValueError(
+            f"output directory {directory} holds another run ({before.get('recipe')!r}): pass resume=True to go on "
+            "with it, or name another directory"
+        )
+    differing = [
+        f"{group} {name}: {_get(before, group, name)!r} then, {_get(settings, group, name)!r} now"
+        for group in ("recipe", "options", "size", "training", "seed")
+        for name in (settings[group] if isinstance(settings[group], dict) else [""])
+        if _get(before, group, name) != _get(settings, group, name)
+        and name not in ("epochs", "threads", "checkpoint_seconds")
+    ]
+    if read_json(directory / "corpus.json")["sha256"] != corpus.sha256:
+        differing.append("the corpus")
+    if differing:
+        raise ValueError(f"{directory} cannot be resumed, its settings differ: {'; '.join(differing)}")
+    return (directory / "last.safetensors").exists()
+
+
+def _source(data: Any) -> str | None:
+    """What opens the corpus again: a name, an absolute path, or None for texts in memory."""
+    if not isinstance(data, str | Path):
+        return None
+    return str(Path(data).resolve()) if Path(data).exists() and data not in TOYS and data not in NAMED else str(data)
+
+
+def _get(settings: dict[str, Any], group: str, name: str) -> Any:
+    value = settings.get(group)
+    return json.loads(json.dumps(value.get(name) if isinstance(value, dict) else value))
+
+
+class _Stop:
+    """Remembers that Ctrl-C or a termination signal came, so that a step is never left half done."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may listen
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            signal.signal(number, self._hear)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt("stopped at once: what was saved before stays")
+        self.asked = True
+
+
+@dataclass
+class _Place:
+    """Where training stands; what a checkpoint keeps beside the tensors."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    sentences: int = 0
+    done: bool = False
+
+
+class _Loop:
+    """The training loop of one run."""
+
+    def __init__(
+        self,
+        directory: Path,
+        vae: nn.Module,
+        elbo: TextELBO,
+        corpus: Corpus,
+        training: Training,
+        seed: int,
+        device: torch.device,
+        progress: bool,
+    ) -> None:
+        self.directory, self.corpus, self.training, self.seed = directory, corpus, training, seed
+        self.device, self.progress = device, progress
+        self.objective = Objective(vae, elbo).to(device)  # pyright: ignore[reportArgumentType]
+        normalised = any(isinstance(module, BatchNormalisedMean) for module in vae.modules())
+        if normalised and training.batch_size < 2:
+            raise ValueError("batch_size=1 was asked for, but a batch-normalised posterior needs at least 2 sentences")
+        self.drop_singletons = normalised
+        self.place = _Place()
+        self.rows: list[dict[str, float]] = []
+        self.sums: dict[str, Tensor] = {}
+        self.bad_step = torch.full((), -1, device=device)
+        self.saved = time.monotonic()
+        self.stop = _Stop()
+        self.optimizer = self._optimizer(training.initial_rate)
+
+    def _optimizer(self, rate: float) -> torch.optim.Optimizer:
+        parameters, decay = self.objective.parameters(), self.training.weight_decay
+        if self.training.optimizer == "sgd":
+            return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, fused=True)
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+
+    # The loop.
+
+    def run(self) -> None:
+        with self.stop.listening(), pyro.validation_enabled(False):
+            while not self.place.done:
+                self._epoch()
+                self._end_of_epoch()
+
+    def _epoch(self) -> None:
+        place, training = self.place, self.training
+        batches = Batches(
+            self.corpus.splits["train"],
+            training.batch_size,
+            seed=self.seed,
+            epoch=place.epoch,
+            exact_length=training.exact_length,
+            start=place.batch,
+            drop_singletons=self.drop_singletons,
+        )
+        self.objective.train()
+        parameters = list(self.objective.parameters())
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
+        shown, shown_tokens, shown_at = {}, place.tokens, time.monotonic()
+        with tqdm(
+            total=place.batch + len(batches),
+            initial=place.batch,
+            desc=f"epoch {place.epoch + 1}/{training.epochs}",
+            unit="batch",
+            leave=False,
+            disable=None if self.progress else True,
+            mininterval=0.5,
+        ) as bar:
+            for batch in batches:
+                began = time.monotonic()
+                on_device = batch.to(self.device, non_blocking=True)
+                with autocast:
+                    loss = self.objective(on_device, place.step)
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(parameters, training.clip)
+                self.optimizer.step()
+                self._note(loss.detach(), len(batch))
+                place.step += 1
+                place.batch += 1
+                place.tokens += batch.real.numel()
+                place.sentences += len(batch)
+                place.seconds += time.monotonic() - began
+                # What follows reads from the device, so it happens now and then, not at every step.
+                if self.device.type == "cpu" or place.step % 50 == 0:
+                    self._check_finite()
+                if bar.update() and not bar.disable:
+                    shown = {name: value.item() / place.sentences for name, value in self.sums.items()}
+                    speed = (place.tokens - shown_tokens) / (time.monotonic() - shown_at)
+                    bar.set_postfix_str(_line(shown, speed), refresh=False)
+                if self.stop.asked:
+                    self.save()
+                    raise KeyboardInterrupt(f"stopped and saved: go on with resume=True and output={self.directory}")
+                if time.monotonic() - self.saved > training.checkpoint_seconds:
+                    self.save()
+        self._check_finite()
+
+    def _note(self, loss: Tensor, sentences: int) -> None:
+        bad = (self.bad_step < 0) & ~torch.isfinite(loss)
+        self.bad_step = torch.where(bad, self.place.step, self.bad_step)
+        for name, value in self.objective.elbo.report.items():
+            value = value * sentences
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def _check_finite(self) -> None:
+        bad = int(self.bad_step)
+        if bad < 0:
+            return
+        report = {name: value.item() for name, value in self.objective.elbo.report.items()}
+        culprits = [name for name, value in report.items() if not math.isfinite(value)] or ["loss"]
+        last = self.directory / "last.safetensors"
+        kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was saved yet"
+        raise Diverged(
+            f"the loss stopped being a number at step {bad} (epoch {self.place.epoch + 1}): {', '.join(culprits)} "
+            f"is not finite; {kept}. A learning rate of {self._rate():g} may be too high: try a tenth of it, or a "
+            f"clip below {self.training.clip:g}"
+        )
+
+    def _rate(self) -> float:
+        return self.optimizer.param_groups[0]["lr"]
+
+    def _end_of_epoch(self) -> None:
+        place, training = self.place, self.training
+        train_means = {name: value.item() / place.sentences for name, value in self.sums.items()}
+        valid = self._validate()
+        row: dict[str, float] = {
+            "epoch": place.epoch + 1,
+            "step": place.step,
+            "seconds": round(place.seconds, 3),
+            "tokens_per_second": round(place.tokens / max(place.seconds, 1e-9), 1),
+            "learning_rate": self._rate(),
+        }
+        row |= {f"train_{name}": value for name, value in train_means.items()}
+        row |= {f"valid_{name}": value for name, value in valid.items()}
+        self.rows.append(row)
+        write_atomically(
+            self.directory / "metrics.jsonl", "".join(json.dumps(each) + "\n" for each in self.rows).encode()
+        )
+        losses = [each[f"valid_{self._selected}"] for each in self.rows]
+        if losses[-1] == min(losses):
+            save_tensors(self.directory / "best.safetensors", self._weights(), {"epoch": place.epoch + 1})
+        if self.progress:
+            tqdm.write(f"epoch {place.epoch + 1:>3}  {_line(valid, None)}  | {judge(valid).state}")
+        decision = DECAYS[training.decay](losses)
+        if decision.reload_best:
+            weights, _ = load_tensors(self.directory / "best.safetensors")
+            self.objective.vae.load_state_dict(weights)
+        if decision.rate_factor != self._rate() / training.initial_rate:
+            self._change_rate(training.initial_rate * decision.rate_factor, anew=decision.reload_best)
+        place.epoch, place.batch, place.tokens, place.sentences = place.epoch + 1, 0, 0, 0
+        place.seconds = 0.0
+        self.sums = {}
+        since_best = len(losses) - 1 - losses.index(min(losses))
+        out_of_patience = training.patience is not None and since_best >= training.patience
+        place.done = place.epoch >= training.epochs or decision.stop or out_of_patience
+        self.save()
+
+    @property
+    def _selected(self) -> str:
+        return "loss" if self.training.select == "loss" else "nll_elbo_nats_per_sentence"
+
+    def _change_rate(self, rate: float, anew: bool) -> None:
+        if anew:
+            self.optimizer = self._optimizer(rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        """The loss with every schedule at its end, and what the verdict needs, on the validation split."""
+        split = self.corpus.splits["valid"]
+        self.objective.eval()
+        total = torch.zeros((), device=self.device)
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(self.seed)
+            for batch in Batches(split, self.training.batch_size, shuffle=False):
+                total += self.objective(batch.to(self.device), END) * len(batch)
+            measured = evaluate(self.objective.vae, split, seed=self.seed, deep=False)
+        return {"loss": total.item() / len(split)} | measured
+
+    # Saving and resuming.
+
+    def _weights(self) -> dict[str, Tensor]:
+        return dict(self.objective.vae.state_dict())
+
+    def save(self) -> None:
+        """Write everything that going on exactly needs, atomically."""
+        self._check_finite()
+        tensors = {f"vae.{name}": value for name, value in self._weights().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
+        tensors |= {f"sum.{name}": value for name, value in self.sums.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        state = {"place": asdict(self.place), "rows": self.rows, "learning_rate": self._rate()}
+        save_tensors(self.directory / "last.safetensors", tensors, state)
+        self.saved = time.monotonic()
+
+    def restore(self) -> None:
+        """Go back to what `save` wrote."""
+        tensors, state = load_tensors(self.directory / "last.safetensors")
+        part: dict[str, dict[str, Tensor]] = {"vae": {}, "optimizer": {}, "sum": {}, "random": {}}
+        for name, value in tensors.items():
+            group, _, rest = name.partition(".")
+            part[group][rest] = value
+        self.objective.vae.load_state_dict(part["vae"])
+        self._change_rate(state["learning_rate"], anew=False)
+        optimizer = self.optimizer.state_dict()
+        for name, value in part["optimizer"].items():
+            index, _, rest = name.partition(".")
+            optimizer["state"].setdefault(int(index), {})[rest] = value
+        self.optimizer.load_state_dict(optimizer)
+        self.sums = {name: value.to(self.device) for name, value in part["sum"].items()}
+        torch.set_rng_state(part["random"]["cpu"])
+        if "cuda" in part["random"]:
+            torch.cuda.set_rng_state(part["random"]["cuda"], self.device)
+        self.rows = state["rows"]
+        self.place = _Place(**state["place"])
+        self.place.done = self.place.done and self.place.epoch >= self.training.epochs
+
+
+def _line(values: dict[str, float], speed: float | None) -> str:
+    """What a progress line says: NLL and KLs in nats a sentence, tokens a second."""
+    wanted = {
+        "loss": "loss",
+        "elbo": "elbo",
+        "nll_elbo_nats_per_sentence": "nll",
+        "kl_z": "kl_z",
+        "kl_c": "kl_c",
+        "kl_z_nats_per_sentence": "kl_z",
+        "kl_c_nats_per_sentence": "kl_c",
+        "active_units": "active",
+    }
+    shown = [f"{short} {values[name]:.2f}" for name, short in wanted.items() if name in values]
+    return "  ".join(shown + ([f"{speed:,.0f} tokens/s"] if speed is not None else []))

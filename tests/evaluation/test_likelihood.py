@@ -1,0 +1,260 @@
+"""The reported bounds against log p(x) that is known: probabilistic PCA, and small language models by quadrature."""
+
+import math
+from itertools import product
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pyro_textvae.batch import Batch, Batches
+from pyro_textvae.corpus import EOS, Split
+from pyro_textvae.evaluation import evaluate, likelihood
+from pyro_textvae.evaluation.codes import draw_codes, evaluating
+from pyro_textvae.evaluation.likelihood import importance_weighted_nll, log_weights
+from pyro_textvae.posteriors import Gaussian
+from pyro_textvae.priors import StandardNormal
+from pyro_textvae.recipes import recipes
+from pyro_textvae.size import Size
+from pyro_textvae.vae import TextVAE
+
+
+def split_of(sentences: list[list[int]]) -> Split:
+    offsets = np.cumsum([0, *map(len, sentences)])
+    return Split(np.array([word for sentence in sentences for word in sentence], np.int32), offsets.astype(np.int64))
+
+
+# --- probabilistic PCA: sentence i stands for the point x_i, p(x|z) = Normal(W z, noise^2 I), log p(x) in closed form
+
+
+class Points(nn.Module):
+    """Encoder: the point that each sentence stands for."""
+
+    x: Tensor
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("x", x)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.x[batch.index]
+
+
+class LinearGaussian(Points):
+    def __init__(self, x: Tensor, weight: Tensor, noise: float) -> None:
+        super().__init__(x)
+        self.weight, self.noise = weight, noise
+
+    def log_prob(self, code: Tensor, batch: Batch) -> Tensor:
+        return torch.distributions.Normal(code @ self.weight.T, self.noise).log_prob(self.x[batch.index]).sum(-1)
+
+
+class PCA:
+    """N points of D_x = 5 dimensions, a code of 2; the columns of W are orthogonal, so the posterior is diagonal."""
+
+    def __init__(self, sentences: int = 300, noise: float = 0.5) -> None:
+        weight = torch.linalg.qr(torch.randn(5, 2, dtype=torch.float64))[0] * torch.tensor([2.0, 0.7])
+        marginal = torch.distributions.MultivariateNormal(
+            torch.zeros(5, dtype=torch.float64), weight @ weight.T + noise**2 * torch.eye(5)
+        )
+        x = marginal.sample(torch.Size([sentences]))
+        self.log_p = marginal.log_prob(x)
+        self.split = split_of([[4]] * sentences)
+        self.posterior = Gaussian(5, 2)
+        variance = 1 / (1 + weight.square().sum(0) / noise**2)
+        with torch.no_grad():
+            self.posterior.mean.weight.copy_((weight * variance).T / noise**2)
+            self.posterior.mean.bias.zero_()
+            self.posterior.log_variance.weight.zero_()
+            self.posterior.log_variance.bias.copy_(variance.log())
+        decoder = LinearGaussian(x.float(), weight.float(), noise)
+        self.vae = TextVAE(Points(x.float()), self.posterior, StandardNormal(2), cast(Any, decoder))
+
+    def distort(self) -> "PCA":
+        """Make q(z|x) wrong: shifted, and too wide."""
+        with torch.no_grad():
+            self.posterior.mean.bias.add_(0.3)
+            self.posterior.log_variance.bias.add_(0.8)
+        return self
+
+    def bound(self, samples: int) -> Tensor:
+        with evaluating(self.vae, seed=samples):
+            return -importance_weighted_nll(self.vae, self.split, samples)
+
+
+def test_with_the_true_posterior_every_importance_weight_is_exact():
+    pca = PCA()
+    for samples in (1, 7):
+        torch.testing.assert_close(pca.bound(samples), pca.log_p, atol=2e-4, rtol=0)
+    metrics = evaluate(pca.vae, pca.split, deep=False)
+    # Its analytic KL and one-sample reconstruction leave the noise of one draw.
+    assert metrics["nll_elbo_nats_per_sentence"] == pytest.approx(-pca.log_p.mean().item(), abs=0.25)
+
+
+def test_a_wrong_posterior_bounds_log_p_from_below_and_more_samples_bring_it_there():
+    pca = PCA().distort()
+    gaps = [pca.log_p - pca.bound(samples) for samples in (1, 8, 64, 1000)]
+    means = [gap.mean().item() for gap in gaps]
+    errors = [likelihood.standard_error(gap) for gap in gaps]
+    assert all(mean > -4 * error for mean, error in zip(means, errors, strict=True))
+    assert means[0] > means[1] > means[2] > means[3]
+    assert means[-1] == pytest.approx(0, abs=0.01)
+
+
+def test_the_elbo_misses_log_p_by_the_kl_from_q_to_the_true_posterior():
+    pca = PCA()
+    true = pca.posterior.z(pca.vae.encoder(next(iter(Batches(pca.split, 300, shuffle=False)))))
+    pca.distort()
+    wrong = pca.posterior.z(pca.vae.encoder(next(iter(Batches(pca.split, 300, shuffle=False)))))
+    kl = torch.distributions.kl_divergence(wrong, true).mean().item()
+    nll = [evaluate(pca.vae, pca.split, deep=False, seed=s)["nll_elbo_nats_per_sentence"] for s in range(30)]
+    missed = np.array(nll) + pca.log_p.mean().item()
+    assert missed.mean() == pytest.approx(kl, abs=4 * missed.std() / math.sqrt(30))
+
+
+# --- language models so small that the integral over z is a sum over a grid
+
+
+WORDS = (4, 5)
+SENTENCES: list[list[int]] = [list(words) for length in (1, 2, 3) for words in product(WORDS, repeat=length)]
+
+
+def tiny(name: str, latent: int, **options: Any) -> TextVAE:
+    """A recipe with random weights, those of the decoder so large that z matters."""
+    size = Size(vocabulary=6, embedding=3, hidden=5, latent=latent)
+    vae = recipes()[name](size, **options).vae
+    with torch.no_grad():
+        for parameter in vae.decoder.parameters():
+            parameter.mul_(3.0)
+        for parameter in vae.encoder.parameters():
+            parameter.mul_(2.0)
+        for module in vae.posterior.modules():
+            if isinstance(module, Gaussian):  # wide enough that importance weights have a variance
+                module.log_variance.bias.add_(1.0)
+    return vae.eval()
+
+
+def line(steps: int) -> tuple[Tensor, Tensor]:
+    z = torch.linspace(-9, 9, steps)
+    return z[:, None], torch.full((steps,), math.log(18 / (steps - 1)))
+
+
+def plane(steps: int) -> tuple[Tensor, Tensor]:
+    z, log_width = line(steps)
+    grid = torch.cartesian_prod(z[:, 0], z[:, 0])
+    return grid, (2 * log_width[0]).expand(len(grid))
+
+
+def circle(steps: int) -> tuple[Tensor, Tensor]:
+    angle = torch.arange(steps) * (2 * math.pi / steps)
+    return torch.stack([angle.cos(), angle.sin()], -1), torch.full((steps,), math.log(2 * math.pi / steps))
+
+
+CASES = {
+    "vae on a line": ("vae", 1, {}, line(1201)),
+    "vae on a plane": ("vae", 2, {}, plane(121)),
+    "mixture on a line": ("gm_vae", 1, {"components": 3}, line(1201)),
+    "two mixtures": ("dem_vae", 1, {"components": 3, "variables": 2}, plane(121)),
+    "vmf on a circle": ("vmf_vae", 2, {"concentration": 1.0}, circle(720)),
+    "vmf mixture on a circle": (
+        "dem_vae", 2, {"family": "vmf", "components": 3, "concentration": 1.0, "component_concentration": 3.0},
+        circle(720),
+    ),
+}  # fmt: skip
+
+
+@torch.no_grad()
+def exact_log_prob(vae: TextVAE, grid: tuple[Tensor, Tensor], sentences: list[list[int]]) -> Tensor:
+    """log of the sum over the grid of p(z) p(x|z) dz: (N,)."""
+    z, log_width = grid
+    log_p = []
+    for sentence in sentences:
+        batch = Batch.collate([sentence]).repeat(len(z))
+        log_p.append((vae.decoder.log_prob(z, batch) + vae.prior.log_prob(z) + log_width).double().logsumexp(0))
+    return torch.stack(log_p)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_bound_exceeds_the_exact_log_p_of_an_enumerable_model_and_many_samples_reach_it(case: str):
+    name, latent, options, grid = CASES[case]
+    vae, split = tiny(name, latent, **options), split_of(SENTENCES * 4)
+    exact = -exact_log_prob(vae, grid, SENTENCES).mean().item()
+    seeds = range(8)
+    reported = [evaluate(vae, split, importance_samples=10, seed=s, batch_size=len(SENTENCES) * 4) for s in seeds]
+    above: dict[str, float] = {}
+    for bound in ("nll_elbo_nats_per_sentence", "nll_importance_weighted_nats_per_sentence"):
+        costs = np.array([metrics[bound] for metrics in reported]) - exact
+        above[bound] = costs.mean()
+        assert costs.mean() > -3 * costs.std(ddof=1) / math.sqrt(len(seeds)), bound
+    assert above["nll_elbo_nats_per_sentence"] > above["nll_importance_weighted_nats_per_sentence"]
+    many = evaluate(vae, split, importance_samples=4000)["nll_importance_weighted_nats_per_sentence"]
+    assert many == pytest.approx(exact, abs=0.02)
+    # The decoder uses z, or all of this would hold of a model without a code.
+    assert torch.stack([vae.decoder.log_prob(z[None], Batch.collate([[4, 5]])) for z in grid[0][::97]]).std() > 0.2
+
+
+@pytest.mark.parametrize("name", ["vae on a line", "vmf on a circle"])
+def test_the_exact_probabilities_of_all_sentences_add_up_to_one(name: str):
+    recipe, latent, options, grid = CASES[name]
+    vae = tiny(recipe, latent, **options)
+    assert vae.decoder.output is not None
+    with torch.no_grad():  # </s> is always likely, so that hardly any sentence has more than 2 words
+        vae.decoder.output.weight[EOS] = 0
+        vae.decoder.output.bias[EOS] = 12.0
+    symbols = [word for word in range(6) if word != EOS]
+    sentences = [list(words) for length in range(3) for words in product(symbols, repeat=length)]
+    grid = (grid[0][::10], grid[1][::10] + math.log(10))
+    assert exact_log_prob(vae, grid, sentences).exp().sum().item() == pytest.approx(1, abs=2e-3)
+
+
+# --- what is reported, and at what cost
+
+
+def test_both_bounds_of_a_language_model_are_its_exact_nll():
+    vae, split = tiny("lstm_lm", 1), split_of(SENTENCES)
+    exact = -vae.decoder.log_prob(torch.empty(len(SENTENCES), 0), Batch.collate(SENTENCES)).mean().item()
+    metrics = evaluate(vae, split, importance_samples=3)
+    assert metrics["nll_elbo_nats_per_sentence"] == pytest.approx(exact, rel=1e-6)
+    assert metrics["nll_importance_weighted_nats_per_sentence"] == pytest.approx(exact, rel=1e-6)
+    assert "latent_dimensions" not in metrics and "shuffled_z_gap_nats_per_sentence" not in metrics
+
+
+def test_an_autoencoder_reports_no_bound():
+    vae, split = tiny("ae", 2), split_of(SENTENCES)
+    metrics = evaluate(vae, split, importance_samples=3)
+    assert not [name for name in metrics if name.startswith(("nll", "kl", "perplexity", "mutual", "importance"))]
+    assert all(map(math.isfinite, metrics.values()))
+    with evaluating(vae, 0), pytest.raises(ValueError, match="point"):
+        importance_weighted_nll(vae, split, 3)
+
+
+def test_perplexity_counts_the_end_of_a_sentence_and_not_its_start():
+    vae = tiny("lstm_lm", 1)
+    with torch.no_grad():
+        for parameter in vae.decoder.parameters():
+            parameter.zero_()
+    assert evaluate(vae, split_of(SENTENCES))["perplexity_elbo"] == pytest.approx(6, rel=1e-6)
+
+
+def test_importance_weighting_scores_no_more_tokens_at_a_time_than_stated(monkeypatch: pytest.MonkeyPatch):
+    vae, scored = tiny("gm_vae", 1, components=3), []
+    batch = Batch.collate(SENTENCES)
+    tokens = batch.real.numel()
+    log_prob = vae.decoder.log_prob
+    monkeypatch.setattr(
+        vae.decoder, "log_prob", lambda code, batch: (scored.append(batch.real.numel()), log_prob(code, batch))[1]
+    )
+    for limit, most in ((3 * tokens + 1, 3 * tokens), (1, tokens)):
+        monkeypatch.setattr(likelihood, "TOKENS_AT_ONCE", limit)
+        scored.clear()
+        with evaluating(vae, 0):
+            assert log_weights(vae, batch, draw_codes(vae, batch)[0].q("z"), 10).shape == (10, len(SENTENCES))
+        assert max(scored) == most and sum(scored) == 10 * tokens
+
+
+def test_importance_weighting_without_samples_is_refused():
+    vae = tiny("vae", 1)
+    with evaluating(vae, 0), pytest.raises(ValueError, match="at least 1"):
+        importance_weighted_nll(vae, split_of(SENTENCES), 0)

@@ -1,0 +1,81 @@
+import math
+
+import pytest
+
+from pyro_textvae.evaluation import judge
+
+VAE = {
+    "kl_nats_per_sentence": 6.0, "kl_z_nats_per_sentence": 6.0, "nll_elbo_nats_per_sentence": 40.0,
+    "shuffled_z_gap_nats_per_sentence": 12.0, "latent_dimensions": 16.0, "active_units": 9.0,
+}  # fmt: skip
+MIXTURE = VAE | {
+    "components": 10.0, "discrete_variables": 1.0, "component_pairwise_kl_nats": 8.0, "information_c_nats": 1.8,
+    "entropy_c_nats": 2.0, "components_in_use": 7.4, "dispersion_nats_per_sentence": 0.6, "component_spread": 5.0,
+    "posterior_spread": 6.0,
+}  # fmt: skip
+
+CASES = {
+    "a VAE that reads its code": (VAE, {}, "healthy"),
+    "a mixture that reads its code": (MIXTURE, {}, "healthy"),
+    "KL and gap both nothing": (
+        VAE, {"kl_nats_per_sentence": 0.02, "shuffled_z_gap_nats_per_sentence": 0.001}, "posterior collapse"),
+    "KL and gap both next to nothing": (
+        VAE, {"kl_nats_per_sentence": 0.3, "shuffled_z_gap_nats_per_sentence": 0.35}, "posterior collapse"),
+    "a weak code that is read": (
+        VAE, {"kl_nats_per_sentence": 0.9, "shuffled_z_gap_nats_per_sentence": 1.2}, "healthy"),
+    "a constant KL and no gap": (VAE, {"shuffled_z_gap_nats_per_sentence": -0.01}, "posterior collapse"),
+    "merged components": (
+        MIXTURE, {"component_pairwise_kl_nats": 0.004, "information_c_nats": 0.01, "components_in_use": 9.9},
+        "mode collapse"),
+    "merged components with a c that still tells": (MIXTURE, {"component_pairwise_kl_nats": 0.02}, "mode collapse"),
+    "components apart that all sentences share": (
+        MIXTURE, {"information_c_nats": 0.03, "components_in_use": 9.8}, "mode collapse"),
+    "one component in use": (
+        MIXTURE, {"components_in_use": 1.1, "information_c_nats": 0.05}, "dead components"),
+    "half of the components in use": (MIXTURE, {"components_in_use": 5.0}, "healthy"),
+    "a dispersion above what the code tells": (
+        MIXTURE, {"dispersion_nats_per_sentence": 15.0}, "over-dispersed"),
+    "components far outside of the codes": (
+        MIXTURE, {"dispersion_nats_per_sentence": 3.0, "component_spread": 300.0}, "over-dispersed"),
+    "a large dispersion that the code is worth": (MIXTURE, {"dispersion_nats_per_sentence": 4.0}, "healthy"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_state_has_its_rule(case: str):
+    metrics, change, state = CASES[case]
+    verdict = judge(metrics | change)
+    assert verdict.state == state, str(verdict)
+    assert verdict.reasons and verdict.advice
+
+
+def test_a_language_model_and_an_autoencoder_have_no_code_to_judge():
+    lm = judge({"reconstruction_nats_per_sentence": 40.0, "kl_nats_per_sentence": 0.0})
+    ae = judge({"latent_dimensions": 16.0, "shuffled_z_gap_nats_per_sentence": 20.0})
+    assert lm.state == ae.state == "no code" and lm.reasons != ae.reasons
+
+
+def test_the_numbers_that_decided_stand_in_the_reasons():
+    text = str(judge(VAE | {"kl_nats_per_sentence": 0.034, "shuffled_z_gap_nats_per_sentence": 0.011}))
+    assert "0.03 nats" in text and "0.01 nats" in text and "try: " in text
+    assert "7.84" in str(judge(VAE | {"shuffled_z_gap_nats_per_sentence": 0.0, "kl_floor_nats_per_sentence": 7.84}))
+
+
+def test_a_collapsed_code_comes_first_and_what_else_is_wrong_is_named():
+    verdict = judge(
+        MIXTURE
+        | {"shuffled_z_gap_nats_per_sentence": 0.0, "kl_nats_per_sentence": 0.01, "component_pairwise_kl_nats": 0.0}
+    )
+    assert verdict.state == "posterior collapse"
+    assert any("also mode collapse" in reason for reason in verdict.reasons)
+
+
+def test_a_verdict_stands_without_the_metrics_of_rules_that_do_not_apply():
+    assert judge({"latent_dimensions": 4.0, "kl_nats_per_sentence": 3.0}).state == "healthy"
+    assert judge({"latent_dimensions": 4.0, "kl_nats_per_sentence": 0.0}).state == "posterior collapse"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_no_verdict_stands_on_a_number_that_is_not_finite(value: float):
+    with pytest.raises(ValueError, match="shuffled_z_gap"):
+        judge(VAE | {"shuffled_z_gap_nats_per_sentence": value})
