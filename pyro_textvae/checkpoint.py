@@ -7,6 +7,7 @@ stands there. Tensors and their state share one file, so they cannot disagree.
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,13 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         kept = f"the one saved before it is whole: {path}" if path.exists() else "nothing was saved there before"
         raise SavingFailed(
-            error.errno, f"{path.name} ({len(content):,} bytes) could not be written: {error.strerror}; {kept}"
+            error.errno,
+            f"{path.name} ({len(content):,} bytes) could not be written: {error.strerror}; {kept}. Make room for it, "
+            "then go on with resume=True",
         ) from error
 
 
@@ -54,19 +58,21 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not readable JSON ({error}): it was altered or cut; train the run again") from error
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: dict[str, Tensor], state: str) -> str:
+    digest = hashlib.sha256(state.encode())
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
+        tensor = tensors[name]
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Save tensors and a JSON-able state in one file."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"format": str(FORMAT), "sha256": _digest(tensors), "state": json.dumps(state)}
+    """Save tensors and a JSON-able state in one file, with a checksum over both."""
+    # Copies, since safetensors refuses two names for one memory, as tied weights have.
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    said = json.dumps(state)
+    metadata = {"format": str(FORMAT), "sha256": _digest(tensors, said), "state": said}
     write_atomically(path, save(tensors, metadata))
 
 
@@ -87,6 +93,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} has format {metadata.get('format', 'unknown')!r}, but this version of pyro_textvae reads format "
             f"'{FORMAT}': open it with the version that wrote it"
         )
-    if metadata.get("sha256") != _digest(tensors):
+    said = metadata.get("state", "")
+    if metadata.get("sha256") != _digest(tensors, said):
         raise ValueError(f"{path} was altered since it was saved (its checksum differs): copy it anew or train again")
-    return tensors, json.loads(metadata["state"])
+    return tensors, json.loads(said)

@@ -57,7 +57,7 @@ def shi2020(losses: Sequence[float], hold: int = 3, least_patience: int = 10) ->
             best, since_best = loss, 1
         else:
             since_best += 1
-            if since_best >= hold:
+            if loss > best and since_best >= hold:
                 factor *= 0.8
     return Decision(factor, stop=factor <= 1e-3 or len(losses) >= patience)
 

@@ -137,7 +137,9 @@ class GaussianMixture(Mixture):
 
     def __init__(self, latent: int, variables: int = 1, components: int = 10) -> None:
         super().__init__(latent, variables, components)
-        self.mean = nn.Parameter(torch.randn(variables, components, latent))
+        # Mean square distance 4 between components whatever D is: in 16 dimensions N(0, I) means would lie so far
+        # apart that q(c|x) falls into one of them at the first steps and stays.
+        self.mean = nn.Parameter(torch.randn(variables, components, latent) * (2 / latent) ** 0.5)
         self.log_variance = nn.Parameter(torch.zeros(variables, components, latent))
 
     def component(self, c: Tensor) -> dist.TorchDistribution:

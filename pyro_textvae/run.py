@@ -11,6 +11,7 @@
     report.md         verdict, metrics, samples and pictures on one page
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_textvae.batch import Batch, Batches
+from pyro_textvae.batch import Batch
 from pyro_textvae.checkpoint import FORMAT, load_tensors, read_json, write_atomically, write_json
 from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
 from pyro_textvae.errors import did_you_mean
@@ -77,16 +78,39 @@ class Run:
     @cached_property
     def vae(self) -> TextVAE:
         """The model with its best weights, in evaluation mode on the CPU."""
-        tensors, _ = load_tensors(self.directory / "best.safetensors")
-        vae = build(self.name, len(self.vocabulary), self.recipe["size"], self.recipe["options"]).vae
+        tensors, _ = self.tensors("best.safetensors")
+        if self.name not in recipes():
+            raise ValueError(
+                f"{self.directory} is a run of the recipe {self.name!r}, which is not known here"
+                f"{did_you_mean(self.name, recipes())}: first import the file that defines it under @recipe"
+            )
+        with torch.random.fork_rng(devices=[]):  # building draws weights, which these replace
+            vae = build(self.name, len(self.vocabulary), self.recipe["size"], self.recipe["options"]).vae
         try:
             vae.load_state_dict(tensors)
         except RuntimeError as error:
             raise ValueError(
-                f"{self.directory / 'best.safetensors'} does not fit recipe.json beside it: one of them belongs to "
-                f"another run ({str(error).splitlines()[-1].strip()})"
+                f"{self.directory / 'best.safetensors'} does not fit what {self.name!r} builds: the recipe was changed "
+                f"since, or the file is another run's ({str(error).splitlines()[-1].strip()})"
             ) from error
         return vae.eval()
+
+    @cached_property
+    def identity(self) -> str:
+        """A digest of recipe, options, sizes, seed and corpus, which every file of weights carries too."""
+        said = [self.recipe[name] for name in ("recipe", "options", "size", "seed")]
+        said.append(read_json(self.directory / "corpus.json")["sha256"])
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+    def tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What a file of weights holds, tensors and state; checked to be whole and this run's."""
+        tensors, state = load_tensors(self.directory / name)
+        if state.get("run") != self.identity:
+            raise ValueError(
+                f"{self.directory / name} was not saved by the run that recipe.json and corpus.json beside it "
+                "describe: it is another run's, or they were altered; copy the whole directory anew"
+            )
+        return tensors, state
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -194,15 +218,12 @@ class Run:
     def evaluate(
         self, split: str = "test", *, samples: int = 0, seed: int = 0, data: Any = None, batch_size: int = 64
     ) -> dict[str, float]:
-        """Measure the best weights on a split; also written to evaluation.json, but for texts of your own (`data`).
+        """Measure the best weights on a split, and write that to evaluation.json; or on a list of texts, `data`.
 
         `samples` is the number of importance samples for the importance-weighted bound; 0 leaves it out.
         """
         if data is not None:
-            options = read_json(self.directory / "corpus.json")["options"]
-            texts = Split.from_texts(
-                list(data), self.vocabulary, max_length=options["max_length"], lowercase=options["lowercase"]
-            )
+            texts = self._split(data)
             return evaluate(self.vae, texts, importance_samples=samples, seed=seed, batch_size=batch_size)
         if split not in self.corpus.splits:
             raise ValueError(
@@ -270,19 +291,28 @@ class Run:
         parts = codes.unflatten(-1, (self._variables(), -1))
         return torch.nn.functional.normalize(parts, dim=-1).flatten(-2)
 
+    def _split(self, texts: Sequence[str]) -> Split:
+        """Texts encoded as the corpus was: same words, same length, same lower-casing."""
+        options = read_json(self.directory / "corpus.json")["options"]
+        split = Split.from_texts(
+            texts, self.vocabulary, max_length=options["max_length"], lowercase=options["lowercase"]
+        )
+        if not len(split):
+            raise ValueError("an empty list came, but at least one text is needed")
+        return split
+
     def _batches(self, texts: Sequence[str]) -> list[Batch]:
-        if isinstance(texts, str):
-            raise ValueError("a single string was given, but a list of texts is expected: [text]")
-        ids = [self.vocabulary.encode(text.split()) for text in texts]
+        texts = texts if isinstance(texts, str) else list(texts)
+        split = self._split(texts)
+        ids = [split.ids(number) for number in range(len(split))]
         for number, (text, words) in enumerate(zip(texts, ids, strict=True)):
-            if all(word == UNK for word in words):
-                what = "is empty" if not words else "has no word that the run's vocabulary knows"
+            if (words == UNK).all():
+                what = "has no word that the run's vocabulary knows" if len(words) else "is empty"
                 raise ValueError(
-                    f"text {number} ({text[:60]!r}) {what}: its code would say nothing of it; texts are split at "
-                    "spaces and compared as they are, case included"
+                    f"text {number} ({text[:60]!r}) {what}: its code would say nothing of it. Words are what white "
+                    "space separates, case and punctuation included; leave the text out, or write it as the corpus does"
                 )
-        arrays = [np.asarray(words, dtype=np.int32) for words in ids]
-        return [Batch.collate(arrays[start : start + 64]) for start in range(0, len(arrays), 64)]
+        return [Batch.collate(ids[start : start + 64]) for start in range(0, len(ids), 64)]
 
     @torch.no_grad()
     def _code(self, batch: Batch) -> Tensor:

@@ -31,7 +31,7 @@ class Size:
     hidden: int = 128
     latent: int = 16
     layers: int = 1
-    cell: Literal["lstm", "gru"] = "lstm"
+    cell: Literal["lstm", "gru"] = "gru"
     bidirectional: bool = False
     z_enters: Literal["state", "steps", "both"] = "both"
     tied: bool = False

@@ -20,16 +20,16 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pyro_textvae.batch import Batches
-from pyro_textvae.checkpoint import FORMAT, load_tensors, read_json, save_tensors, write_atomically, write_json
+from pyro_textvae.checkpoint import FORMAT, read_json, save_tensors, write_atomically, write_json
 from pyro_textvae.corpus import NAMED, TOYS, Corpus
 from pyro_textvae.decay import DECAYS
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import evaluate, judge
-from pyro_textvae.objective import Objective, TextELBO
-from pyro_textvae.posteriors import BatchNormalisedMean
-from pyro_textvae.recipes import recipes
+from pyro_textvae.objective import Objective
+from pyro_textvae.posteriors import BatchNormalisedMean, Point
+from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.run import Run, build
-from pyro_textvae.schedules import END
+from pyro_textvae.schedules import END, weight_at
 from pyro_textvae.size import Size
 
 LEARNING_RATES = {"adamw": 2e-3, "sgd": 1.0}
@@ -52,7 +52,8 @@ class Training:
     learning_rate       None: 2e-3 for adamw, 1.0 for sgd
     clip                largest global gradient norm
     decay               how the learning rate falls and training stops: "none", "zhu2020", "shi2020" (decay.py)
-    patience            stop after so many epochs without a better validation loss; None: never
+    patience            stop after so many epochs without a better validation loss, counted from where every KL
+                        schedule has reached its end (before, that loss may well rise); None: never
     select              the best epoch has the lowest validation "loss" (schedules at their end) or "elbo"
     exact_length        batches of one sentence length each (the protocol of Zhu et al. 2020)
     precision           "float32", or "bfloat16": autocast, with q, KL and softmax in float32
@@ -75,9 +76,14 @@ class Training:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"'{name}' is {getattr(self, name)}, but at least 1 is needed")
+        for name, or_else in (("epochs", 1), ("batch_size", 1), ("patience", None), ("threads", "auto")):
+            value = getattr(self, name)
+            if value != or_else and not (isinstance(value, int) and value >= 1):
+                raise ValueError(f"'{name}' is {value!r}, but a whole number of at least 1 is needed")
+        for name in ("learning_rate", "clip", "weight_decay", "checkpoint_seconds"):
+            value, zero = getattr(self, name), name in ("weight_decay", "checkpoint_seconds")
+            if value is not None and not (value > 0 or (zero and value == 0)):
+                raise ValueError(f"'{name}' is {value!r}, but {'0 or more' if zero else 'more than 0'} is needed")
         for name, known in (
             ("optimizer", OPTIMIZERS),
             ("precision", PRECISIONS),
@@ -90,7 +96,7 @@ class Training:
 
     @property
     def initial_rate(self) -> float:
-        return self.learning_rate or LEARNING_RATES[self.optimizer]
+        return LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
 
 
 CORPUS_OPTIONS = tuple(
@@ -118,7 +124,8 @@ def train(
     data            "toy" and its variants, a known corpus's name, a .txt, .tsv or .jsonl file (or their .gz), a folder
                     with train, valid and test, a list of texts, or (texts, labels)
     output          the run's directory; default runs/<model>-<data>, numbered
-    resume          go on with the unfinished run in `output`, exactly where it stopped
+    resume          go on with the run in `output`, exactly where it stopped; a finished one goes on if `epochs` is
+                    raised, and is only opened if not
     finish          after training, evaluate the best weights and draw the figures
     recipe_options  the recipe's own, Size's (hidden=..., latent=...), Training's (batch_size=...) and the corpus's
                     (max_vocabulary=...)
@@ -129,6 +136,10 @@ def train(
     training = replace(training or Training(), **given["training"])
     if epochs is not None:
         training = replace(training, epochs=epochs)
+    if not (isinstance(seed, int) and seed >= 0):
+        raise ValueError(f"'seed' is {seed!r}, but a whole number of at least 0 is needed")
+    if resume and output is None:
+        raise ValueError("resume=True came without output: name the directory of the run to go on with")
     where = _device(device)
     corpus = Corpus.open(data, seed=seed, **given["corpus"])
     directory = _directory(output, model, corpus.name)
@@ -140,22 +151,33 @@ def train(
         "training": asdict(training),
         "seed": seed,
     }
-    with _threads(training, where), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with _threads(training), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         recipe = build(model, len(corpus.vocabulary), settings["size"], settings["options"])
-        loop = _Loop(directory, recipe.vae, recipe.objective, corpus, training, seed, where, progress)
-        if _prepare(directory, settings, corpus, data, resume):
-            loop.restore()
-        loop.run()
+        normalised = _check_batches(recipe.vae, corpus, training)
+        begun = _prepare(directory, settings, corpus, data, resume)
         run = Run(directory)
-        if finish:
+        run.corpus = corpus  # it is open already
+        loop = _Loop(run, recipe, corpus, training, where, progress, drop_singletons=normalised)
+        if begun:
+            loop.restore()
+        elif progress:
+            tqdm.write(corpus.describe())
+        if not loop.done:
+            for name in MEASURED:
+                (directory / name).unlink(missing_ok=True)
+            loop.run()
+        if finish and not (directory / MEASURED[-1]).exists():
             _finish(run, corpus, seed, progress)
     return run
 
 
+MEASURED = ("evaluation.json", "report.md")
+"""What `_finish` leaves, the last of it last: it speaks of weights that more training replaces."""
+
+
 def _finish(run: Run, corpus: Corpus, seed: int, progress: bool) -> None:
     """Evaluate the best weights on what was held out, draw the figures and write the report."""
-    run.__dict__["corpus"] = corpus  # it is open already
     for split in ("valid", "test"):
         if split in corpus.splits:
             run.evaluate(split, seed=seed)
@@ -194,18 +216,24 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {name!r}: use 'auto', 'cpu', 'cuda' or 'cuda:1'") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {name!r}: use 'auto', 'cpu', 'cuda' or 'cuda:1'")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"device={name!r} was asked for, but this torch ({torch.__version__}) finds no CUDA device: use "
             "device='auto' or 'cpu', or install a CUDA build of torch"
         )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={name!r} was asked for, but there are {torch.cuda.device_count()} CUDA devices, counted from 0"
+        )
     return device
 
 
 @contextmanager
-def _threads(training: Training, device: torch.device) -> Iterator[None]:
+def _threads(training: Training) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1 if training.threads == "auto" else training.threads)
     try:
@@ -225,27 +253,57 @@ def _directory(output: str | Path | None, model: str, corpus: str) -> Path:
     return directory
 
 
+def _check_batches(vae: nn.Module, corpus: Corpus, training: Training) -> bool:
+    """Whether the posterior is batch-normalised, which takes no batch of one sentence; refuse what leaves no other."""
+    if training.select == "elbo" and isinstance(getattr(vae, "posterior", None), Point):
+        raise ValueError("select='elbo' was asked for, but an autoencoder has no ELBO: use select='loss'")
+    if not any(isinstance(module, BatchNormalisedMean) for module in vae.modules()):
+        return False
+    if training.batch_size < 2:
+        raise ValueError("batch_size=1 was asked for, but a batch-normalised posterior needs at least 2 sentences")
+    split = corpus.splits["train"]
+    if not len(Batches(split, training.batch_size, exact_length=training.exact_length, drop_singletons=True)):
+        raise ValueError(
+            f"a batch-normalised posterior needs batches of at least 2 sentences, but the {len(split)} training "
+            "sentence(s) give none: add sentences"
+            + (" or leave exact_length out, since no two have one length" if training.exact_length else "")
+        )
+    return True
+
+
+# What stands in a directory before recipe.json does, should the process be killed there.
+_BEFORE_RECIPE = ("corpus.json", "vocabulary.json")
+
+
 def _prepare(directory: Path, settings: dict[str, Any], corpus: Corpus, data: Any, resume: bool) -> bool:
     """Make the directory, or check that the run in it may go on; True if there is something to go on with."""
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"output {directory} is a file, but a run is a directory: name one that is new or empty")
+    versions = {name: version(name) for name in ("torch", "pyro-ppl", "numpy")} | {"python": platform.python_version()}
+    try:
+        settings = json.loads(json.dumps(settings))
+    except TypeError as error:
+        raise ValueError(
+            f"the options of {settings['recipe']!r} cannot be written to recipe.json ({error}): give numbers, strings, "
+            "lists and the like"
+        ) from error
     if not (directory / "recipe.json").exists():
-        if directory.exists() and any(directory.iterdir()):
+        there = {path.name.removesuffix(".part") for path in directory.iterdir()} if directory.exists() else set()
+        if there - {*_BEFORE_RECIPE, "recipe.json"}:
             raise ValueError(
                 f"output directory {directory} is not empty and holds no run: name one that is new or empty"
             )
         directory.mkdir(parents=True, exist_ok=True)
-        corpus.vocabulary.save(directory / "vocabulary.json")
+        write_json(directory / "vocabulary.json", corpus.vocabulary.words)
         write_json(directory / "corpus.json", corpus.summary() | {"data": _source(data)})
-        versions = {name: version(name) for name in ("torch", "pyro-ppl", "numpy")} | {
-            "python": platform.python_version()
-        }
         write_json(directory / "recipe.json", settings | {"versions": versions})
         return False
-    before = read_json(directory / "recipe.json")
     if not resume:
         raise ValueError(
-            f"output directory {directory} holds another run ({before.get('recipe')!r}): pass resume=True to go on "
-            "with it, or name another directory"
+            f"output directory {directory} holds another run ({read_json(directory / 'recipe.json').get('recipe')!r}): "
+            "pass resume=True to go on with it, or name another directory"
         )
+    before = Run(directory).recipe
     differing = [
         f"{group} {name}: {_get(before, group, name)!r} then, {_get(settings, group, name)!r} now"
         for group in ("recipe", "options", "size", "training", "seed")
@@ -257,6 +315,8 @@ def _prepare(directory: Path, settings: dict[str, Any], corpus: Corpus, data: An
         differing.append("the corpus")
     if differing:
         raise ValueError(f"{directory} cannot be resumed, its settings differ: {'; '.join(differing)}")
+    if before["training"] != settings["training"]:
+        write_json(directory / "recipe.json", before | {"training": settings["training"]})
     return (directory / "last.safetensors").exists()
 
 
@@ -269,7 +329,7 @@ def _source(data: Any) -> str | None:
 
 def _get(settings: dict[str, Any], group: str, name: str) -> Any:
     value = settings.get(group)
-    return json.loads(json.dumps(value.get(name) if isinstance(value, dict) else value))
+    return value.get(name) if isinstance(value, dict) else value
 
 
 class _Stop:
@@ -283,7 +343,9 @@ class _Stop:
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may listen
             return
+        # One that is ignored stays so: a shell starts what runs in the background like that.
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
         for number in before:
             signal.signal(number, self._hear)
         try:
@@ -308,7 +370,6 @@ class _Place:
     seconds: float = 0.0
     tokens: int = 0
     sentences: int = 0
-    done: bool = False
 
 
 class _Loop:
@@ -316,22 +377,18 @@ class _Loop:
 
     def __init__(
         self,
-        directory: Path,
-        vae: nn.Module,
-        elbo: TextELBO,
+        run: Run,
+        recipe: Recipe,
         corpus: Corpus,
         training: Training,
-        seed: int,
         device: torch.device,
         progress: bool,
+        drop_singletons: bool,
     ) -> None:
-        self.directory, self.corpus, self.training, self.seed = directory, corpus, training, seed
-        self.device, self.progress = device, progress
-        self.objective = Objective(vae, elbo).to(device)  # pyright: ignore[reportArgumentType]
-        normalised = any(isinstance(module, BatchNormalisedMean) for module in vae.modules())
-        if normalised and training.batch_size < 2:
-            raise ValueError("batch_size=1 was asked for, but a batch-normalised posterior needs at least 2 sentences")
-        self.drop_singletons = normalised
+        self.files, self.directory, self.seed = run, run.directory, run.recipe["seed"]
+        self.corpus, self.training, self.device, self.progress = corpus, training, device, progress
+        self.objective = Objective(recipe.vae, recipe.objective).to(device)
+        self.drop_singletons = drop_singletons
         self.place = _Place()
         self.rows: list[dict[str, float]] = []
         self.sums: dict[str, Tensor] = {}
@@ -350,9 +407,36 @@ class _Loop:
 
     def run(self) -> None:
         with self.stop.listening(), pyro.validation_enabled(False):
-            while not self.place.done:
+            while not self.done:
                 self._epoch()
                 self._end_of_epoch()
+                self._obey()
+
+    @property
+    def done(self) -> bool:
+        """Whether training is over; read from the rows, so a run goes on with more epochs as if asked at first."""
+        training, losses = self.training, self._losses
+        if self.place.epoch >= training.epochs or DECAYS[training.decay](losses).stop:
+            return True
+        if training.patience is None or not losses:
+            return False
+        warming_up = sum(not self._schedules_ended(row["step"]) for row in self.rows)
+        return len(losses) - 1 - max(losses.index(min(losses)), warming_up) >= training.patience
+
+    @property
+    def _losses(self) -> list[float]:
+        name = "loss" if self.training.select == "loss" else "nll_elbo_nats_per_sentence"
+        return [row[f"valid_{name}"] for row in self.rows]
+
+    def _schedules_ended(self, step: float) -> bool:
+        """Whether every term has its final weight, to a hundredth: a sigmoid gets no closer in a finite time."""
+        weights = [(weight_at(term.weight, step), weight_at(term.weight, END)) for term in self.objective.elbo.terms]
+        return all(math.isclose(now, end, rel_tol=0.01) for now, end in weights)
+
+    def _obey(self) -> None:
+        """Stop where a signal asked for it; everything is saved by now."""
+        if self.stop.asked:
+            raise KeyboardInterrupt(f"stopped and saved: go on with resume=True and output={self.directory}")
 
     def _epoch(self) -> None:
         place, training = self.place, self.training
@@ -365,6 +449,8 @@ class _Loop:
             start=place.batch,
             drop_singletons=self.drop_singletons,
         )
+        if self.progress and batches.dropped and not place.step:
+            tqdm.write(f"{batches.dropped} sentences an epoch are left out: no other has their length")
         self.objective.train()
         parameters = list(self.objective.parameters())
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
@@ -385,9 +471,9 @@ class _Loop:
                     loss = self.objective(on_device, place.step)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
-                nn.utils.clip_grad_norm_(parameters, training.clip)
+                norm = nn.utils.clip_grad_norm_(parameters, training.clip)
                 self.optimizer.step()
-                self._note(loss.detach(), len(batch))
+                self._note(loss.detach(), norm, len(batch))
                 place.step += 1
                 place.batch += 1
                 place.tokens += batch.real.numel()
@@ -400,32 +486,35 @@ class _Loop:
                     shown = {name: value.item() / place.sentences for name, value in self.sums.items()}
                     speed = (place.tokens - shown_tokens) / (time.monotonic() - shown_at)
                     bar.set_postfix_str(_line(shown, speed), refresh=False)
-                if self.stop.asked:
+                if self.stop.asked or time.monotonic() - self.saved > training.checkpoint_seconds:
                     self.save()
-                    raise KeyboardInterrupt(f"stopped and saved: go on with resume=True and output={self.directory}")
-                if time.monotonic() - self.saved > training.checkpoint_seconds:
-                    self.save()
+                self._obey()
         self._check_finite()
 
-    def _note(self, loss: Tensor, sentences: int) -> None:
-        bad = (self.bad_step < 0) & ~torch.isfinite(loss)
+    def _note(self, loss: Tensor, norm: Tensor, sentences: int) -> None:
+        bad = (self.bad_step < 0) & ~(torch.isfinite(loss) & torch.isfinite(norm))
         self.bad_step = torch.where(bad, self.place.step, self.bad_step)
         for name, value in self.objective.elbo.report.items():
             value = value * sentences
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def _check_finite(self) -> None:
+        """Raise Diverged if a loss or a gradient since the start was no number, naming the terms that were none."""
         bad = int(self.bad_step)
         if bad < 0:
             return
         report = {name: value.item() for name, value in self.objective.elbo.report.items()}
-        culprits = [name for name, value in report.items() if not math.isfinite(value)] or ["loss"]
+        broken = [name for name, value in report.items() if not math.isfinite(value)]
+        terms = [name for name in broken if name not in ("elbo", "loss")]  # which are sums of these
+        raise self._diverged(terms or broken or ["the gradient"], bad)
+
+    def _diverged(self, broken: list[str], step: int) -> Diverged:
         last = self.directory / "last.safetensors"
         kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was saved yet"
-        raise Diverged(
-            f"the loss stopped being a number at step {bad} (epoch {self.place.epoch + 1}): {', '.join(culprits)} "
-            f"is not finite; {kept}. A learning rate of {self._rate():g} may be too high: try a tenth of it, or a "
-            f"clip below {self.training.clip:g}"
+        return Diverged(
+            f"training stopped being numbers at step {step} (epoch {self.place.epoch + 1}): {', '.join(broken)} "
+            f"is not finite; {kept}. A learning rate of {self._rate():g} may be too high: begin a new run with a tenth "
+            f"of it, or with a clip below {self.training.clip:g}"
         )
 
     def _rate(self) -> float:
@@ -444,32 +533,27 @@ class _Loop:
         }
         row |= {f"train_{name}": value for name, value in train_means.items()}
         row |= {f"valid_{name}": value for name, value in valid.items()}
+        if not math.isfinite(valid["loss"]):
+            broken = [f"the validation's {name}" for name, value in valid.items() if not math.isfinite(value)]
+            raise self._diverged(broken, place.step)
         self.rows.append(row)
         write_atomically(
             self.directory / "metrics.jsonl", "".join(json.dumps(each) + "\n" for each in self.rows).encode()
         )
-        losses = [each[f"valid_{self._selected}"] for each in self.rows]
+        losses = self._losses
         if losses[-1] == min(losses):
-            save_tensors(self.directory / "best.safetensors", self._weights(), {"epoch": place.epoch + 1})
+            self._save("best.safetensors", self._weights(), {"epoch": place.epoch + 1})
         if self.progress:
             tqdm.write(f"epoch {place.epoch + 1:>3}  {_line(valid, None)}  | {judge(valid).state}")
         decision = DECAYS[training.decay](losses)
         if decision.reload_best:
-            weights, _ = load_tensors(self.directory / "best.safetensors")
+            weights, _ = self.files.tensors("best.safetensors")
             self.objective.vae.load_state_dict(weights)
         if decision.rate_factor != self._rate() / training.initial_rate:
             self._change_rate(training.initial_rate * decision.rate_factor, anew=decision.reload_best)
-        place.epoch, place.batch, place.tokens, place.sentences = place.epoch + 1, 0, 0, 0
-        place.seconds = 0.0
+        self.place = _Place(epoch=place.epoch + 1, step=place.step)
         self.sums = {}
-        since_best = len(losses) - 1 - losses.index(min(losses))
-        out_of_patience = training.patience is not None and since_best >= training.patience
-        place.done = place.epoch >= training.epochs or decision.stop or out_of_patience
         self.save()
-
-    @property
-    def _selected(self) -> str:
-        return "loss" if self.training.select == "loss" else "nll_elbo_nats_per_sentence"
 
     def _change_rate(self, rate: float, anew: bool) -> None:
         if anew:
@@ -495,6 +579,13 @@ class _Loop:
     def _weights(self) -> dict[str, Tensor]:
         return dict(self.objective.vae.state_dict())
 
+    def _save(self, name: str, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Save to a file of the run, but never weights that are no numbers: they would replace good ones."""
+        for parameter, value in self.objective.vae.named_parameters():
+            if not torch.isfinite(value).all():
+                raise self._diverged([parameter], self.place.step)
+        save_tensors(self.directory / name, tensors, state | {"run": self.files.identity})
+
     def save(self) -> None:
         """Write everything that going on exactly needs, atomically."""
         self._check_finite()
@@ -506,12 +597,12 @@ class _Loop:
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         state = {"place": asdict(self.place), "rows": self.rows, "learning_rate": self._rate()}
-        save_tensors(self.directory / "last.safetensors", tensors, state)
+        self._save("last.safetensors", tensors, state)
         self.saved = time.monotonic()
 
     def restore(self) -> None:
         """Go back to what `save` wrote."""
-        tensors, state = load_tensors(self.directory / "last.safetensors")
+        tensors, state = self.files.tensors("last.safetensors")
         part: dict[str, dict[str, Tensor]] = {"vae": {}, "optimizer": {}, "sum": {}, "random": {}}
         for name, value in tensors.items():
             group, _, rest = name.partition(".")
@@ -525,11 +616,10 @@ class _Loop:
         self.optimizer.load_state_dict(optimizer)
         self.sums = {name: value.to(self.device) for name, value in part["sum"].items()}
         torch.set_rng_state(part["random"]["cpu"])
-        if "cuda" in part["random"]:
+        if "cuda" in part["random"] and self.device.type == "cuda":
             torch.cuda.set_rng_state(part["random"]["cuda"], self.device)
         self.rows = state["rows"]
         self.place = _Place(**state["place"])
-        self.place.done = self.place.done and self.place.epoch >= self.training.epochs
 
 
 def _line(values: dict[str, float], speed: float | None) -> str:

@@ -16,7 +16,8 @@ MIXTURES = ("gm_vae", "dgm_vae", "dem_vae")
 
 
 def a_size(**changes: Any) -> Size:
-    return Size(**{"vocabulary": VOCABULARY, "embedding": 8, "hidden": 8, "latent": 3} | changes)
+    sizes: dict[str, Any] = {"vocabulary": VOCABULARY, "embedding": 8, "hidden": 8, "latent": 3, "cell": "lstm"}
+    return Size(**sizes | changes)
 
 
 def a_batch(sentences: list[list[int]] = SENTENCES) -> Batch:

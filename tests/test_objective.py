@@ -8,6 +8,7 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import ELBO, SVI, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
+from pyro.optim.optim import PyroOptim
 from scipy.special import ive
 from small import MIXTURES, a_batch, a_size, gradients_of, options_of, random_batch, roughen
 from torch import Tensor, nn
@@ -27,6 +28,10 @@ WITHOUT_C = ["vae", "bn_vae", "vmf_vae"]
 
 def plain_elbo() -> TextELBO:
     return TextELBO(Reconstruction(), KL())
+
+
+def adam(lr: float) -> PyroOptim:
+    return PyroOptim(torch.optim.Adam, {"lr": lr})
 
 
 def rough(name: str, **options: Any) -> TextVAE:
@@ -228,8 +233,8 @@ def test_enumeration_runs_the_decoder_once_and_on_each_sentence_once(variables):
 # Training
 
 
-def losses_of(step: Callable[[], float], count: int = 30) -> list[float]:
-    return [step() for _ in range(count)]
+def losses_of(svi: Any, batch: Batch) -> list[float]:
+    return [svi.step(batch) for _ in range(30)]
 
 
 @of_one_code
@@ -241,10 +246,8 @@ def losses_of(step: Callable[[], float], count: int = 30) -> list[float]:
 def test_the_programs_train_under_pyros_own_elbos(name, elbo):
     vae, batch = recipes()[name](a_size()).vae, a_batch()
     before = {key: parameter.detach().clone() for key, parameter in vae.named_parameters()}
-    svi = SVI(
-        vae.model, vae.guide, pyro.optim.Adam({"lr": 0.02}), loss=elbo(max_plate_nesting=MAX_PLATE_NESTING)
-    )
-    losses = losses_of(lambda: float(svi.step(batch)))
+    svi = SVI(vae.model, vae.guide, adam(0.02), loss=elbo(max_plate_nesting=MAX_PLATE_NESTING))
+    losses = losses_of(svi, batch)
     assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
     assert [key for key, parameter in vae.named_parameters() if torch.equal(parameter, before[key])] == []
 
@@ -253,8 +256,8 @@ def test_the_programs_train_under_pyros_own_elbos(name, elbo):
 def test_svi_with_our_elbo_trains_every_parameter_of_every_recipe(name):
     recipe, batch = recipes()[name](a_size()), a_batch()
     before = {key: parameter.detach().clone() for key, parameter in recipe.vae.named_parameters()}
-    svi = SVI(recipe.vae.model, recipe.vae.guide, pyro.optim.Adam({"lr": 0.02}), loss=recipe.objective)
-    losses = losses_of(lambda: float(svi.step(batch)))
+    svi = SVI(recipe.vae.model, recipe.vae.guide, adam(0.02), loss=recipe.objective)
+    losses = losses_of(svi, batch)
     assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
     assert [key for key, parameter in recipe.vae.named_parameters() if torch.equal(parameter, before[key])] == []
     assert len(dict(pyro.get_param_store().named_parameters())) == len(before)
@@ -267,12 +270,10 @@ def test_svi_and_a_torch_optimiser_take_the_same_steps_to_the_bit(name):
 
     batch, ours, pyros = a_batch(), fresh(), fresh()
     optimiser = torch.optim.Adam(ours.vae.parameters(), lr=0.01)
-    svi = SVI(pyros.vae.model, pyros.vae.guide, pyro.optim.Adam({"lr": 0.01}), loss=pyros.objective)
+    svi = SVI(pyros.vae.model, pyros.vae.guide, adam(0.01), loss=pyros.objective)
     for seed in range(5):
         optimiser.zero_grad()
-        loss = seeded(
-            ours.objective.differentiable_loss, ours.vae.generative, ours.vae.inference, batch, seed=seed
-        )
+        loss = seeded(ours.objective.differentiable_loss, ours.vae.generative, ours.vae.inference, batch, seed=seed)
         loss.backward()
         optimiser.step()
         assert seeded(svi.step, batch, seed=seed) == loss.item()
@@ -345,7 +346,9 @@ def test_the_reported_elbo_is_the_true_one_whatever_the_weights():
         total = report["reconstruction"] + report["kl_c"] + report["kl_z"]
         torch.testing.assert_close(report["elbo"], -total)
     torch.testing.assert_close(reports[0]["loss"], -reports[0]["elbo"])
-    torch.testing.assert_close(reports[1]["loss"], 0.1 * reports[1]["reconstruction"] + 7 * (reports[1]["kl_c"] + reports[1]["kl_z"]))
+    torch.testing.assert_close(
+        reports[1]["loss"], 0.1 * reports[1]["reconstruction"] + 7 * (reports[1]["kl_c"] + reports[1]["kl_z"])
+    )
     torch.testing.assert_close(reports[3]["loss"], reports[3]["kl_c"])
 
 
@@ -378,7 +381,7 @@ def test_several_particles_are_averaged_in_loss_and_report():
 def test_svi_advances_the_step_and_evaluation_does_not():
     vae, batch = rough("vae"), a_batch()
     elbo = BetaELBO(Linear(4))
-    svi = SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 0.0}), loss=elbo)
+    svi = SVI(vae.model, vae.guide, adam(0.0), loss=elbo)
     weights = []
     for _ in range(6):
         svi.step(batch)
@@ -415,7 +418,7 @@ def programs(
 ) -> tuple[Callable[[Batch], None], Callable[[Batch], None]]:
     """A model and a guide that list their latent sites in the given orders."""
 
-    def run(sites: list[str], batch: Batch, infer: dict[str, Any], z: Any) -> None:
+    def run(sites: list[str], batch: Batch, infer: Any, z: Any) -> None:
         with pyro.plate("sentences", len(batch), dim=-1):
             for site in sites:
                 pyro.sample(site, dist.Categorical(torch.ones(3)), infer=infer) if site == "c" else pyro.sample(site, z)
@@ -435,12 +438,16 @@ def draw_of(model: Callable[..., Any], guide: Callable[..., Any]) -> Draw:
 
 @pytest.mark.parametrize(("model", "guide"), [(["c", "z"], ["z", "c"]), (["c", "z"], ["z"]), (["z"], ["z", "c"])])
 def test_latent_sites_in_another_order_are_refused(model, guide):
-    with pytest.raises(ValueError, match=r"latent sites are \['.*the guide's \['.*: they must be the same, in the same order"):
+    with pytest.raises(
+        ValueError, match=r"latent sites are \['.*the guide's \['.*: they must be the same, in the same order"
+    ):
         draw_of(*programs(model, guide))
 
 
 def test_a_discrete_site_that_is_not_enumerated_is_refused_with_what_to_write():
-    with pytest.raises(ValueError, match=r"site 'c' of the guide is a Categorical, .*: give it infer=\{\"enumerate\": \"parallel\"\}"):
+    with pytest.raises(
+        ValueError, match=r"site 'c' of the guide is a Categorical, .*: give it infer=\{\"enumerate\": \"parallel\"\}"
+    ):
         draw_of(*programs(["c", "z"], ["c", "z"], enumerate_c=False))
 
 
@@ -454,8 +461,9 @@ def test_a_scaled_site_is_refused(side):
 
 def test_a_masked_site_is_refused():
     model, guide = programs(["z"], ["z"])
+    masked: Any = torch.tensor([True, False, True, True, True])
     with pytest.raises(ValueError, match=r"site 'z' is masked; mask its distribution instead"):
-        draw_of(poutine.mask(model, mask=torch.tensor([True, False, True, True, True])), guide)
+        draw_of(poutine.mask(model, mask=masked), guide)
 
 
 def test_a_kl_that_nobody_registered_is_refused_not_sampled():
@@ -465,7 +473,9 @@ def test_a_kl_that_nobody_registered_is_refused_not_sampled():
 
 
 def test_the_kl_of_an_unknown_site_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"site 'zz' has no KL \(did you mean 'z'\?\): the latent sites are \['c', 'z'\]"):
+    with pytest.raises(
+        ValueError, match=r"site 'zz' has no KL \(did you mean 'z'\?\): the latent sites are \['c', 'z'\]"
+    ):
         draw_of(*programs(["c", "z"], ["c", "z"])).kl("zz")
 
 

@@ -109,7 +109,9 @@ def test_a_language_models_prior_is_empty():
     assert prior.log_prob(prior.sample(4)).tolist() == [0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("prior", [StandardNormal(3), UniformSphere(3), NoPrior()], ids=lambda prior: type(prior).__name__)
+@pytest.mark.parametrize(
+    "prior", [StandardNormal(3), UniformSphere(3), NoPrior()], ids=lambda prior: type(prior).__name__
+)
 def test_a_component_of_a_prior_that_has_none_is_refused(prior: Prior):
     with pytest.raises(ValueError, match=f"component=2 was asked for, but {type(prior).__name__} has no components"):
         prior.sample(1, component=2)

@@ -56,7 +56,7 @@ def test_a_weight_is_a_number_or_any_function_of_the_step():
 
 @pytest.mark.parametrize("make", [lambda: Linear(0), lambda: Cyclic(0), lambda: Cyclic(5, 0), lambda: Cyclic(5, 1.5)])
 def test_a_schedule_that_cannot_be_is_refused(make):
-    with pytest.raises(ValueError, match="at least one update|at least 1 and the rising share"):
+    with pytest.raises(ValueError, match=r"at least one update|at least 1 and the rising share"):
         make()
 
 

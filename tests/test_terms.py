@@ -115,13 +115,15 @@ def test_dispersion_has_the_reference_value_for_von_mises_fisher_components():
 
 def test_equal_components_have_no_dispersion_and_neither_has_a_certain_class():
     vae = rough()
+    prior: Any = vae.prior
     with torch.no_grad():
-        for table in (vae.prior.mean, vae.prior.log_variance):  # type: ignore[union-attr]
+        for table in (prior.mean, prior.log_variance):
             table.copy_(table[:, :1].expand_as(table))
     torch.testing.assert_close(Dispersion()(draw_of(vae)), torch.zeros(5).double())
     vae = rough()
+    posterior: Any = vae.posterior
     with torch.no_grad():
-        vae.posterior.assignment[-1].bias[::4] += 1000.0  # type: ignore[index]
+        posterior.assignment[-1].bias[::4] += 1000.0
     torch.testing.assert_close(Dispersion()(draw_of(vae)), torch.zeros(5).double())
 
 
@@ -247,7 +249,9 @@ def test_the_objectives_are_what_their_table_says():
     dispersion, information = Dispersion()(draw), MutualInformation()(draw)
     torch.testing.assert_close(BetaELBO(0.4).weigh(draw), r + 0.4 * kl)
     torch.testing.assert_close(DispersedELBO(0.8).weigh(draw), r + kl - 0.8 * dispersion)
-    torch.testing.assert_close(DispersedELBO(0.8, 0.5, 0.1).weigh(draw), r + 0.1 * (kl - 0.8 * dispersion - 0.5 * information))
+    torch.testing.assert_close(
+        DispersedELBO(0.8, 0.5, 0.1).weigh(draw), r + 0.1 * (kl - 0.8 * dispersion - 0.5 * information)
+    )
     torch.testing.assert_close(MutualInformationELBO().weigh(draw), r + kl - information)
     torch.testing.assert_close(MIConstraintELBO(2.0, 1e3).weigh(draw), r + kl + 2 * (1e3 - kl.mean()))
 

@@ -136,6 +136,7 @@ def _mixture(prior: Mixture, codes: Codes) -> dict[str, float]:
         "component_spread": spread(prior.means()),
         "posterior_spread": spread(torch.cat(codes.draws, -2)),
         "component_pairwise_kl_nats": component_pairwise_kl(prior),
+        "component_pairwise_kl_in_use_nats": component_pairwise_kl(prior, codes.assignment),
     }
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor
 
 PERMUTATIONS = 20
-"""Of the labels, for the chance floor: its standard error is then about a hundredth of the floor."""
+"""Of the labels, for the chance floor: its standard error is then a hundredth of the floor at 125 codes and 7 labels,
+and a fifteenth of it at 5 codes, where the floor itself is next to nothing."""
 
 
 def assign(assignment: Tensor) -> np.ndarray:

@@ -116,14 +116,23 @@ def spread(points: Tensor) -> float:
     return points.double().var(-2, correction=0).sum(-1).mean().item()
 
 
-def component_pairwise_kl(prior: Mixture) -> float:
-    """KL(p(z|c=i) || p(z|c=j)), nats, the mean over variables and ordered pairs of different components."""
+def component_pairwise_kl(prior: Mixture, assignment: Tensor | None = None) -> float:
+    """KL(p(z|c=i) || p(z|c=j)), nats, the mean over variables and ordered pairs of different components.
+
+    With q(c|x) (N, M, K) given, pairs are weighed by how much both are used, q(i) q(j): one idle component that lies
+    far away hides nothing then of all others having merged.
+    """
     K = prior.components
     i = prior.every()[:, None].expand(K, K, 1, 1)
     j = prior.every()[None].expand(K, K, 1, 1)
-    kl = kl_divergence(prior.component(i), prior.component(j))  # (K, K, M, 1)
-    kl = kl.double().sum((0, 1)) - kl.double().diagonal().sum(-1)
-    return (kl / (K * (K - 1))).mean().item()
+    kl = kl_divergence(prior.component(i), prior.component(j)).squeeze(-1).movedim(-1, 0).double()  # (M, K, K)
+    different = 1 - torch.eye(K, dtype=kl.dtype, device=kl.device)
+    weight = different.expand_as(kl)
+    if assignment is not None:
+        use = assignment.double().mean(0)  # (M, K)
+        # Where one component is all that is used, no pair is: all count alike, but for rounding.
+        weight = weight * (use[:, :, None] * use[:, None, :] + 1e-9)
+    return ((weight * kl).sum((1, 2)) / weight.sum((1, 2))).mean().item()
 
 
 def information_of_components(assignment: Tensor) -> tuple[float, float, float]:

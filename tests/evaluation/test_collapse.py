@@ -152,6 +152,18 @@ def test_pairwise_kl_of_components_is_the_mean_over_ordered_pairs_and_variables(
     assert component_pairwise_kl(prior) == pytest.approx((2 * 4 / 6 + 0) / 2, abs=1e-6)
 
 
+def test_pairs_weighed_by_their_use_show_merged_components_beside_an_idle_one_far_away():
+    prior = GaussianMixture(latent=2, components=4)
+    with torch.no_grad():
+        prior.mean.zero_()
+        prior.mean[0, 3] = 10.0
+    uniform, idle = torch.full((5, 1, 4), 0.25), torch.tensor([1.0, 1.0, 1.0, 0.0]).expand(5, 1, 4) / 3
+    assert component_pairwise_kl(prior, uniform) == pytest.approx(component_pairwise_kl(prior), rel=1e-6)
+    assert component_pairwise_kl(prior) > 10 > 0.01 > component_pairwise_kl(prior, idle)
+    alone = torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(5, 1, 4)
+    assert component_pairwise_kl(prior, alone) == pytest.approx(component_pairwise_kl(prior), rel=1e-6)
+
+
 def test_pairwise_kl_of_spherical_components_is_zero_when_they_coincide():
     prior = VonMisesFisherMixture(latent=3, variables=2, components=4)
     apart = component_pairwise_kl(prior)

@@ -6,10 +6,11 @@ from pyro_textvae.evaluation import judge
 
 VAE = {
     "kl_nats_per_sentence": 6.0, "kl_z_nats_per_sentence": 6.0, "nll_elbo_nats_per_sentence": 40.0,
-    "shuffled_z_gap_nats_per_sentence": 12.0, "latent_dimensions": 16.0, "active_units": 9.0,
+    "shuffled_z_gap_nats_per_sentence": 12.0, "mutual_information_aggregate_nats": 5.0,
+    "mutual_information_sentences": 3000.0, "latent_dimensions": 16.0, "active_units": 9.0,
 }  # fmt: skip
 MIXTURE = VAE | {
-    "components": 10.0, "discrete_variables": 1.0, "component_pairwise_kl_nats": 8.0, "information_c_nats": 1.8,
+    "components": 10.0, "discrete_variables": 1.0, "component_pairwise_kl_in_use_nats": 8.0, "information_c_nats": 1.8,
     "entropy_c_nats": 2.0, "components_in_use": 7.4, "dispersion_nats_per_sentence": 0.6, "component_spread": 5.0,
     "posterior_spread": 6.0,
 }  # fmt: skip
@@ -25,9 +26,10 @@ CASES = {
         VAE, {"kl_nats_per_sentence": 0.9, "shuffled_z_gap_nats_per_sentence": 1.2}, "healthy"),
     "a constant KL and no gap": (VAE, {"shuffled_z_gap_nats_per_sentence": -0.01}, "posterior collapse"),
     "merged components": (
-        MIXTURE, {"component_pairwise_kl_nats": 0.004, "information_c_nats": 0.01, "components_in_use": 9.9},
+        MIXTURE, {"component_pairwise_kl_in_use_nats": 0.004, "information_c_nats": 0.01, "components_in_use": 9.9},
         "mode collapse"),
-    "merged components with a c that still tells": (MIXTURE, {"component_pairwise_kl_nats": 0.02}, "mode collapse"),
+    "merged components with a c that still tells": (
+        MIXTURE, {"component_pairwise_kl_in_use_nats": 0.02}, "mode collapse"),
     "components apart that all sentences share": (
         MIXTURE, {"information_c_nats": 0.03, "components_in_use": 9.8}, "mode collapse"),
     "one component in use": (
@@ -38,6 +40,8 @@ CASES = {
     "components far outside of the codes": (
         MIXTURE, {"dispersion_nats_per_sentence": 3.0, "component_spread": 300.0}, "over-dispersed"),
     "a large dispersion that the code is worth": (MIXTURE, {"dispersion_nats_per_sentence": 4.0}, "healthy"),
+    "a large dispersion where the information is at its cap": (
+        MIXTURE, {"dispersion_nats_per_sentence": 9.0, "mutual_information_aggregate_nats": 7.9}, "healthy"),
 }  # fmt: skip
 
 
@@ -64,7 +68,11 @@ def test_the_numbers_that_decided_stand_in_the_reasons():
 def test_a_collapsed_code_comes_first_and_what_else_is_wrong_is_named():
     verdict = judge(
         MIXTURE
-        | {"shuffled_z_gap_nats_per_sentence": 0.0, "kl_nats_per_sentence": 0.01, "component_pairwise_kl_nats": 0.0}
+        | {
+            "shuffled_z_gap_nats_per_sentence": 0.0,
+            "kl_nats_per_sentence": 0.01,
+            "component_pairwise_kl_in_use_nats": 0.0,
+        }
     )
     assert verdict.state == "posterior collapse"
     assert any("also mode collapse" in reason for reason in verdict.reasons)

@@ -1,0 +1,155 @@
+"""Several runs side by side: their latent spaces on one scale, and their metrics in one table."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pyro_textvae.figures import latents
+from pyro_textvae.figures.points import pca, read
+from pyro_textvae.figures.style import BAD, GOOD, INK, NEITHER, Groups, entropy_of, header, new_figure, state_of
+from pyro_textvae.recipes import recipes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pyro_textvae.run import Run
+
+
+def compare(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid", limit: int = 2000) -> "Figure":
+    """The latent spaces of several runs with their components' means, each in PCA, all on one scale.
+
+    The scale is each run's own prior standard deviation, because a decoder does not care how large z is: what can be
+    compared is how much of its prior a run's codes fill. Coloured by label, so that it shows at a glance whether a run
+    found the labels; by component where there are none. Runs are named by a mapping's keys, else by their recipe and
+    the options that are not its defaults.
+    """
+    named = {name: run for name, run in names_of(runs).items() if run.vae.prior.code}
+    if not named:
+        raise ValueError("none of the runs has a code to picture: give at least one VAE, or use compare_table")
+    found = {name: read(run, split, limit) for name, run in named.items()}
+    maps = {name: pca(points) for name, points in found.items()}
+    half = latents.half_width(list(maps.values()), 1.0)
+    columns = min(2 if len(named) in (2, 4) else 3, len(named))
+    rows = -(-len(named) // columns)
+    figure = new_figure(4.3 * columns + 1.5, 4.5 * rows + 0.75)
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in grid[len(named) :]:
+        axes.set_axis_off()
+    legends: dict[tuple[str, ...], Groups] = {}
+    for axes, (name, run) in zip(grid, named.items(), strict=False):
+        points, where = found[name], maps[name]
+        by = latents.colourings(points)[0]
+        if isinstance(by, Groups):
+            legends[tuple(by.names)] = by
+        latents.draw_plane(axes, points, where, by, half)
+        state = state_of(run)
+        colour = GOOD if state == "healthy" else NEITHER if state in ("no code", "not evaluated") else BAD
+        axes.set_title(f"{name}\n{state}", fontsize=10.5, fontweight="bold", color=colour, loc="left")
+        axes.set_xlabel(_facts(run), fontsize=8.5, color=INK)
+    if len(legends) == 1:  # else each panel has colours of its own, and none speaks for the others
+        by = next(iter(legends.values()))
+        figure.legend(handles=latents.handles(by), title=by.title, loc="outside right upper", frameon=False, fontsize=9)
+    header(
+        figure,
+        "Do the codes fill the prior, and do the components stay apart?",
+        "posterior means, and the components' means as crosses, in PCA; units are each prior's standard deviation",
+    )
+    return figure
+
+
+def _facts(run: "Run") -> str:
+    metrics = valid_metrics(run)
+    wanted = (
+        ("kl_nats_per_sentence", "KL {:.2f}"),
+        ("information_c_nats", "I(x;c) {:.2f}"),
+        ("component_pairwise_kl_in_use_nats", "components {:.2f} apart (nats)"),
+    )
+    return "   ".join(text.format(metrics[name]) for name, text in wanted if name in metrics)
+
+
+COLUMNS: dict[str, str] = {
+    "kl_nats_per_sentence": "KL",
+    "mutual_information_aggregate_nats": "I(x;z)",
+    "information_c_nats": "I(x;c)",
+    "dispersion_nats_per_sentence": "dispersion",
+    "component_spread": "spread",
+    "component_pairwise_kl_in_use_nats": "components apart",
+    "active_units": "active units",
+    "nll_elbo_nats_per_sentence": "NLL (ELBO)",
+    "nll_importance_weighted_nats_per_sentence": "NLL (IW)",
+}
+
+
+def compare_table(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid") -> str:
+    """The metrics of several runs as a Markdown table, a run a line; nats a sentence but for spread and active units.
+
+    Homogeneity stands beside its chance floor. Metrics that no run has are left out; a run without one has a dash.
+    """
+    named = names_of(runs)
+    metrics = {name: run.metrics.get(split, {}) for name, run in named.items()}
+    present = [name for name in COLUMNS if any(name in each for each in metrics.values())]
+    labels = sorted(
+        {
+            name
+            for each in metrics.values()
+            for name in each
+            if name.startswith("homogeneity_") and f"{name}_chance" in each and not _of_one_variable(name)
+        }
+    )
+    floors = {name: entropy_of(run) for name, run in named.items()}
+    head = ["run", "verdict", *(COLUMNS[name] for name in present)]
+    if any(floor is not None for floor in floors.values()):
+        head.append("true entropy")
+    head += [name.replace("_", " ") + " (chance)" for name in labels]
+    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
+    for name, run in named.items():
+        each = metrics[name]
+        cells = [name, state_of(run), *(_cell(each, metric) for metric in present)]
+        if "true entropy" in head:
+            cells.append("-" if floors[name] is None else f"{floors[name]:.2f}")
+        cells += [
+            f"{each[metric]:.2f} ({each[metric + '_chance']:.2f})" if metric in each else "-" for metric in labels
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _of_one_variable(name: str) -> bool:
+    """homogeneity_topic_c0: of one discrete variable, not of all together."""
+    stem, _, tail = name.rpartition("_c")
+    return bool(stem) and tail.isdigit()
+
+
+def _cell(metrics: dict[str, float], name: str) -> str:
+    if name not in metrics:
+        return "-"
+    return f"{metrics[name]:.0f}" if name == "active_units" else f"{metrics[name]:.2f}"
+
+
+def names_of(runs: "Sequence[Run] | Mapping[str, Run]") -> "dict[str, Run]":
+    """Runs by a name each: recipe and the options that are not its defaults, and the directory's where that is one."""
+    if isinstance(runs, Mapping):
+        return dict(runs)
+    named: dict[str, Run] = {}
+    names = [called(run) for run in runs]
+    for name, run in zip(names, runs, strict=True):
+        alone = names.count(name) == 1
+        named[name if alone else f"{name} ({run.directory.name})"] = run
+    if len(named) < len(names):
+        raise ValueError(f"two of the runs have one name ({', '.join(names)}): give a mapping of names to runs")
+    return named
+
+
+def called(run: "Run") -> str:
+    """ "gm_vae, mutual_information=1.0"."""
+    changed = changed_options(run)
+    return ", ".join([run.name, *(f"{name}={value}" for name, value in changed.items())])
+
+
+def changed_options(run: "Run") -> dict[str, object]:
+    """The recipe's own options that are not its defaults; all of them, of a recipe that is not known here."""
+    known = recipes().options(run.name) if run.name in recipes() else {}
+    return {name: value for name, value in run.recipe["options"].items() if name not in known or known[name] != value}
+
+
+def valid_metrics(run: "Run") -> dict[str, float]:
+    return run.metrics.get("valid") or next(iter(run.metrics.values()), {})

@@ -1,0 +1,293 @@
+"""One page on a run, in Markdown: the verdict in words first, then what was trained, what came of it, and pictures."""
+
+import inspect
+from collections import Counter
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
+from pyro_textvae.evaluation import generation
+from pyro_textvae.evaluation.codes import Codes, evaluating
+from pyro_textvae.evaluation.collapse import information_of_components
+from pyro_textvae.figures import has_texts
+from pyro_textvae.figures.comparison import changed_options
+from pyro_textvae.figures.points import a_part
+from pyro_textvae.figures.style import corpus_of, entropy_of, told
+from pyro_textvae.priors import Mixture
+from pyro_textvae.recipes import recipes
+from pyro_textvae.size import Size
+
+if TYPE_CHECKING:
+    from pyro_textvae.run import Run
+
+MEANINGS: dict[str, str] = {
+    "nll_elbo_nats_per_sentence": "negative ELBO: an upper bound on the NLL",
+    "nll_elbo_standard_error": "its standard error over sentences",
+    "nll_elbo_above_entropy_nats_per_sentence": "above the true entropy: 0 is perfect",
+    "nll_importance_weighted_nats_per_sentence": "importance-weighted: a tighter bound",
+    "reconstruction_nats_per_sentence": "-log p(x given z)",
+    "kl_z_nats_per_sentence": "what z costs",
+    "kl_c_nats_per_sentence": "what c costs",
+    "kl_nats_per_sentence": "what the code costs",
+    "kl_floor_nats_per_sentence": "KL that batch normalisation holds at least",
+    "perplexity_elbo": "from the ELBO, a token",
+    "perplexity_importance_weighted": "from the tighter bound, a token",
+    "mutual_information_aggregate_nats": "I(x;z) over the whole split; at most ln of its sentences",
+    "mutual_information_in_batch_nats": "I(x;z) within batches; at most ln of the batch size",
+    "active_units": "dimensions whose posterior mean varies between sentences",
+    "latent_dimensions": "of so many",
+    "shuffled_z_gap_nats_per_sentence": "what decoding from another sentence's code costs: 0 means z is ignored",
+    "dispersion_nats_per_sentence": "what mixing the components costs: 0 means that they coincide",
+    "information_c_nats": "I(x;c): what the discrete code tells",
+    "entropy_c_nats": "entropy of the discrete code over the split",
+    "components_in_use": "exp of that entropy, a variable",
+    "component_spread": "variance of the components' means, summed over dimensions",
+    "posterior_spread": "variance of the codes, summed over dimensions",
+    "component_pairwise_kl_nats": "KL between two components, on average",
+    "component_pairwise_kl_in_use_nats": "the same, weighted by use",
+}
+"""What metrics say, for a reader who has not met them."""
+
+SENTENCES = 5000
+"""Of the training split, to find the words of components in: some hundred a component."""
+
+VARIABLES = 5
+"""Discrete variables whose components are listed, those that tell most; 20 of them would be a hundred rows."""
+
+WORDS, SAMPLES = 8, 3
+
+
+def markdown(run: "Run") -> str:
+    """The report of a run. Pictures are those that stand in its figures/, by relative path; save_all draws them."""
+    parts = [f"# {told(run)}", _verdict(run), _trained(run), _metrics(run), _components(run), _samples(run)]
+    parts += [_pictures(run), _reproduce(run)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _verdict(run: "Run") -> str:
+    if not run.metrics:
+        return "The run has not been evaluated yet: `run.evaluate()`."
+    verdict = run.verdict
+    reasons = "\n".join(f"- {reason}" for reason in verdict.reasons)
+    return f"**Verdict: {verdict.state}.**\n\n{reasons}\n\nTo try next: {verdict.advice}."
+
+
+def _trained(run: "Run") -> str:
+    corpus, recipe = corpus_of(run), run.recipe
+    splits = ", ".join(f"{count:,} {name}" for name, count in corpus["splits"].items())
+    summary = recipes().summary(run.name) if run.name in recipes() else "a recipe of your own"
+    rows = run.history
+    lines = [
+        f"- recipe `{run.name}`: {summary}",
+        f"- options: {_settings(recipe['options']) or 'none'}",
+        f"- sizes: {_settings(recipe['size'])}",
+        f"- training: {_settings(recipe['training'])}",
+        f"- seed {recipe['seed']}",
+        f"- corpus `{corpus['name']}` ({corpus['source']}): {splits} sentences, {corpus['vocabulary_size']:,} words "
+        f"in the vocabulary, checksum {corpus['sha256'][:12]}",
+    ]
+    if (entropy := entropy_of(run)) is not None:
+        lines.append(f"- true entropy of the corpus: {entropy:.3f} nats a sentence, the floor of every NLL")
+    if rows:
+        seconds = sum(row["seconds"] for row in rows)
+        speed = rows[-1]["tokens_per_second"]
+        lines.append(f"- {len(rows)} epochs, {rows[-1]['step']:,} updates, {_time(seconds)}, {speed:,.0f} tokens/s")
+    lines.append("- with " + ", ".join(f"{name} {version}" for name, version in recipe.get("versions", {}).items()))
+    return "## What was trained\n\n" + "\n".join(lines)
+
+
+def _settings(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _metrics(run: "Run") -> str:
+    metrics = run.metrics
+    if not metrics:
+        return ""
+    names = list(dict.fromkeys(name for each in metrics.values() for name in each))
+    lines = [
+        "| metric | " + " | ".join(metrics) + " | what it says |",
+        "|---|" + "---:|" * len(metrics) + "---|",
+    ]
+    for name in names:
+        cells = [f"{each[name]:,.3f}" if name in each else "-" for each in metrics.values()]
+        lines.append(f"| `{name}` | " + " | ".join(cells) + f" | {_meaning(name)} |")
+    return "## Metrics of the best weights\n\n" + "\n".join(lines)
+
+
+def _meaning(name: str) -> str:
+    if name.startswith("homogeneity_"):
+        return (
+            "of shuffled labels: the floor to read it against"
+            if name.endswith("_chance")
+            else "1: each code has one label"
+        )
+    if name.startswith("adjusted_mutual_information_"):
+        return "0 by chance, 1: code and label are the same"
+    return MEANINGS.get(name, "")
+
+
+def over_represented(inside: Counter[int], outside: Counter[int], count: int) -> list[int]:
+    """The `count` words that most surely are more frequent inside than outside, by log-odds with a Dirichlet prior.
+
+    The prior is the words' overall frequency, worth one word per distinct word; log-odds are divided by their standard
+    deviation, so that neither rare words nor frequent ones win by being so (Monroe et al. 2008). Words whose z-score is
+    below 2 are left out: where components coincide, there are no words to tell.
+    """
+    total = inside + outside
+    n, n_in, n_out, kinds = total.total(), inside.total(), outside.total(), len(total)
+    if not n_in or not n_out:
+        return []
+    scores: dict[int, float] = {}
+    for word, both in total.items():
+        prior = kinds * both / n
+        a, b = inside[word] + prior, outside[word] + prior
+        log_odds = np.log(a / (n_in + kinds - a)) - np.log(b / (n_out + kinds - b))
+        scores[word] = float(log_odds / np.sqrt(1 / a + 1 / b))
+    best = sorted(scores, key=lambda word: (-scores[word], word))[:count]
+    return [word for word in best if scores[word] > 2]
+
+
+def _components(run: "Run") -> str:
+    prior = run.vae.prior
+    if not isinstance(prior, Mixture):
+        return ""
+    split: Split | None = a_part(run.corpus.splits["train"], SENTENCES) if has_texts(run) else None
+    if split is None:
+        return ""
+    with evaluating(run.vae, 0):
+        codes = Codes.read(run.vae, split)
+        assert codes.assignment is not None
+        assignment = codes.assignment[codes.index.argsort()].cpu()
+    information = [information_of_components(assignment[:, m : m + 1])[0] for m in range(prior.variables)]
+    order = sorted(range(prior.variables), key=lambda m: -information[m])[:VARIABLES]
+    code = assignment.argmax(-1).numpy()  # (N, M)
+    text = "## Components\n\nShares and words are those of "
+    text += f"{len(split):,} training sentences, each given to its likeliest component; words are those that are "
+    text += "over-represented in it (log-odds); samples are drawn from the component."
+    if prior.variables > VARIABLES:
+        text += f" Shown are the {VARIABLES} of {prior.variables} discrete variables that tell most."
+    for m in order:
+        heading = f"### Variable {m}: tells {information[m]:.2f} nats\n\n" if prior.variables > 1 else ""
+        text += f"\n\n{heading}{_table(run, prior, split, code[:, m], m)}"
+    return text
+
+
+def _table(run: "Run", prior: Mixture, split: Split, code: np.ndarray, variable: int) -> str:
+    column = next(iter(split.labels), None)
+    names = run.corpus.label_names[column] if column is not None else []
+    lines = ["| component | share |" + (f" most frequent {column} |" if column else "") + " its words | samples |"]
+    lines.append("|---:|---:|" + "---|" * (3 if column else 2))
+    words, lengths = split.gather(np.arange(len(split)))
+    owner = np.repeat(code, lengths)
+    known = words != UNK
+    for k in range(prior.components):
+        mine = code == k
+        inside, outside = (Counter(words[known & where].tolist()) for where in (owner == k, owner != k))
+        typical = (
+            ", ".join(run.vocabulary.words[i] for i in over_represented(inside, outside, WORDS)) or "none stand out"
+        )
+        cells = [str(k), f"{mine.mean():.1%}"]
+        if column is not None:
+            present = split.labels[column][mine]
+            present = present[present >= 0]
+            top = Counter(present.tolist()).most_common(1)
+            cells.append(f"{names[top[0][0]]} ({top[0][1] / len(present):.0%})" if top else "-")
+        cells += [_escaped(typical), "<br>".join(map(_escaped, _drawn_from(run, prior, variable, k)))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _drawn_from(run: "Run", prior: Mixture, variable: int, component: int) -> list[str]:
+    """Sentences from one component of one variable; the others are drawn from their prior."""
+    with evaluating(run.vae, component):
+        c = torch.randint(prior.components, (prior.variables, SAMPLES), device=prior.uniform.device)
+        c[variable] = component
+        codes = prior.join(prior.component(c).sample())
+        return _texts(run.vocabulary, generation.sample(run.vae.decoder, codes, max_length=30))
+
+
+def _texts(vocabulary: Vocabulary, sentences: list[list[int]]) -> list[str]:
+    return [vocabulary.decode(ids) or "(empty)" for ids in sentences]
+
+
+def _samples(run: "Run") -> str:
+    texts = run.sample(5)
+    text = "## Samples\n\n" + "\n".join(f"- {_escaped(each) or '(empty)'}" for each in texts)
+    if not run.vae.prior.code or not has_texts(run):
+        return text
+    split = run.corpus.splits["valid"]
+    originals = split.texts(run.vocabulary, range(min(5, len(split))))
+    originals = [each for each in originals if set(each.split()) - {run.vocabulary.words[UNK]}]
+    if not originals:
+        return text
+    lines = [
+        f"| {_escaped(before)} | {_escaped(after) or '(empty)'} |"
+        for before, after in zip(originals, run.reconstruct(originals), strict=True)
+    ]
+    return (
+        text
+        + "\n\n## Reconstructions\n\n| validation sentence | decoded from its code |\n|---|---|\n"
+        + "\n".join(lines)
+    )
+
+
+def _escaped(text: str) -> str:
+    """Text that neither ends a table's cell nor becomes mark-up: <unk> would be taken for a tag."""
+    for character in "\\|*_`":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("<", "&lt;")
+
+
+CAPTIONS: dict[str, str] = {
+    "latent_space": "Codes of the validation sentences and the components' means",
+    "training_curves": "Training",
+    "dispersion": "Whether the components stay apart",
+    "variables": "Each discrete variable",
+}
+
+
+def _pictures(run: "Run") -> str:
+    there = [name for name in CAPTIONS if (run.directory / "figures" / f"{name}.png").exists()]
+    if not there:
+        return ""
+    return "## Pictures\n\n" + "\n\n".join(f"![{CAPTIONS[name]}](figures/{name}.png)" for name in there)
+
+
+def _reproduce(run: "Run") -> str:
+    return (
+        "## How to reproduce\n\n```python\nimport pyro_textvae\n\n"
+        + call(run)
+        + "\n```\n\nThe same versions on the same kind of processor give the same weights. To open this run: "
+        f'`pyro_textvae.load("{run.directory.name}")` beside it.'
+    )
+
+
+def call(run: "Run") -> str:
+    """The call of train() that makes this run again: options of the recipe and sizes that are not defaults, all of
+    the training's settings, so that it holds when defaults change."""
+    corpus, recipe = corpus_of(run), run.recipe
+    defaults = {field.name: field.default for field in fields(Size)}
+    opened = inspect.signature(Corpus.open).parameters
+    given: dict[str, Any] = {"seed": recipe["seed"]}
+    given |= changed_options(run)
+    given |= {name: value for name, value in recipe["size"].items() if value != defaults.get(name)}
+    given |= {
+        name: value for name, value in recipe["training"].items() if name not in ("threads", "checkpoint_seconds")
+    }
+    given |= {
+        name: value
+        for name, value in corpus["options"].items()
+        if name != "seed" and name in opened and value != opened[name].default
+    }
+    data = repr(corpus["data"]) if corpus["data"] is not None else "texts  # which were in memory"
+    lines = [f"    {run.name!r},", f"    {data},".replace("texts  # which were in memory,", "texts,  # were in memory")]
+    lines += [f"    {name}={value!r}," for name, value in given.items()]
+    return "run = pyro_textvae.train(\n" + "\n".join(lines) + "\n)"

@@ -1,0 +1,204 @@
+import inspect
+import math
+
+import pytest
+import torch
+from small import MIXTURES, VOCABULARY, a_batch, a_size, options_of, random_batch
+
+from pyro_textvae.encoders import NoEncoder
+from pyro_textvae.objective import Objective, TextELBO
+from pyro_textvae.posteriors import Gaussian, VonMisesFisherPosterior
+from pyro_textvae.priors import StandardNormal, VonMisesFisherMixture
+from pyro_textvae.recipes import Recipe, compose, recipe, recipes
+from pyro_textvae.size import Size
+from pyro_textvae.terms import BetaELBO, FreeBits, Reconstruction
+
+EVERY_RECIPE = pytest.mark.parametrize("name", list(recipes()))
+CHANGES = [
+    {},
+    {"cell": "gru"},
+    {"bidirectional": True},
+    {"layers": 2},
+    {"tied": True},
+    {"z_enters": "state"},
+    {"z_enters": "steps"},
+    {"z_enters": "both"},
+    {"initialisation": "he2019"},
+    {"latent": 2},
+    {"dropout": 0.3, "word_dropout": 0.3},
+    {"cell": "gru", "bidirectional": True, "tied": True, "layers": 2, "initialisation": "he2019", "z_enters": "state"},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=lambda changes: "-".join(map(str, changes.values())) or "plain")
+@EVERY_RECIPE
+def test_every_parameter_of_every_recipe_gets_a_gradient_from_its_own_objective(name, changes):
+    made = recipes()[name](a_size(**changes))
+    objective = Objective(made.vae, made.objective)
+    # Two batches: in a small network one may happen to leave a rectified unit dark.
+    loss = objective(a_batch(), 1) + objective(random_batch(16, words=VOCABULARY), 2)
+    assert loss.isfinite()
+    loss.backward()
+    dark = [key for key, p in made.vae.named_parameters() if p.grad is None or not p.grad.any()]
+    assert dark == []
+    assert all(p.grad.isfinite().all() for p in made.vae.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", [name for name in recipes() if "variables" in recipes().options(name)])
+def test_every_mixture_takes_several_variables(name):
+    made = recipes()[name](a_size(), variables=3, components=4)
+    loss = Objective(made.vae, made.objective)(a_batch(), 1)
+    loss.backward()
+    assert made.vae.prior.code == 3 * 3
+    assert [key for key, p in made.vae.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@EVERY_RECIPE
+def test_every_recipe_evaluates_a_single_sentence_of_a_single_word(name):
+    made = recipes()[name](a_size())
+    made.vae.eval()
+    assert Objective(made.vae, made.objective)(a_batch([[4]]), 0).isfinite()
+
+
+@EVERY_RECIPE
+def test_every_recipe_samples_and_scores_codes_of_its_prior(name):
+    prior = recipes()[name](a_size(), **options_of(name, variables=3)).vae.prior
+    code = prior.sample(7)
+    assert code.shape == (7, prior.code)
+    assert prior.log_prob(code).shape == (7,)
+
+
+@EVERY_RECIPE
+def test_every_recipe_says_in_a_line_what_it_is_and_has_a_default_for_every_option(name):
+    summary = recipes().summary(name)
+    assert 20 < len(summary) < 120 and summary.endswith(".")
+    assert inspect.Parameter.empty not in recipes().options(name).values()
+    assert next(iter(inspect.signature(recipes()[name]).parameters)) == "size"
+
+
+def test_the_names_that_people_write_scripts_against_are_there():
+    assert set(recipes()) >= {
+        "lstm_lm", "ae", "vae", "annealed_vae", "cyclic_vae", "beta_vae", "bn_vae", "vmf_vae", *MIXTURES,
+    }  # fmt: skip
+    assert len(recipes()) == len(list(recipes()))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("dem_vea", "dem_vae"), ("bnvae", "bn_vae"), ("annealed", "annealed_vae"), ("lstmlm", "lstm_lm")],
+)
+def test_a_misspelt_recipe_is_refused_with_the_one_that_was_meant_and_all_there_are(wrong, right):
+    with pytest.raises(
+        ValueError, match=rf"unknown recipe '{wrong}' \(did you mean '{right}'\?\); the recipes are: .*vae"
+    ):
+        recipes()[wrong]
+    assert wrong not in recipes() and right in recipes()
+
+
+# One's own
+
+
+def test_a_recipe_of_ones_own_is_a_function_in_ones_own_file():
+    @recipe
+    def my_vae(size: Size, floor: float = 0.5) -> Recipe:
+        """VAE with free bits and a fixed penalty, from outside the package (me, today)."""
+        return compose(size, objective=TextELBO(Reconstruction(), FreeBits(nats=floor)))
+
+    try:
+        assert "my_vae" in recipes()
+        assert recipes().options("my_vae") == {"floor": 0.5}
+        made = recipes()["my_vae"](a_size(), floor=1.0)
+        optimiser = torch.optim.Adam(made.vae.parameters(), lr=0.02)
+        objective, losses = Objective(made.vae, made.objective), []
+        for step in range(20):
+            optimiser.zero_grad()
+            loss = objective(a_batch(), step)
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        assert losses[-1] < losses[0]
+        assert objective.elbo.report["free_bits"] >= 3 * 1.0 - 1e-6
+    finally:
+        del recipes()._known["my_vae"]
+    assert "my_vae" not in recipes()
+
+
+def test_what_a_composition_leaves_out_is_the_plain_vaes():
+    made = compose(a_size())
+    assert isinstance(made.vae.posterior, Gaussian)
+    assert isinstance(made.vae.prior, StandardNormal)
+    assert isinstance(made.objective, BetaELBO)
+
+
+# What each changes
+
+
+def weights_of(made: Recipe, steps: list[int]) -> list[float]:
+    """The weight of the KL at some steps."""
+    objective = Objective(made.vae, made.objective)
+    weights = []
+    for step in steps:
+        objective(a_batch(), step)
+        report = objective.elbo.report
+        weights.append(((report["loss"] - report["reconstruction"]) / report["kl_z"]).item())
+    return weights
+
+
+def test_annealing_and_cycles_move_the_weight_of_the_kl():
+    size = a_size()
+    steps = [0, 50, 100, 300]
+    assert weights_of(recipes()["vae"](size), steps) == pytest.approx([1, 1, 1, 1], abs=1e-3)
+    assert weights_of(recipes()["beta_vae"](size, beta=0.3), steps) == pytest.approx([0.3] * 4, abs=1e-3)
+    assert weights_of(recipes()["annealed_vae"](size, warm_up=100), steps) == pytest.approx([0, 0.5, 1, 1], abs=1e-3)
+    assert weights_of(recipes()["cyclic_vae"](size, period=100), steps) == pytest.approx([0, 1, 0, 0], abs=1e-3)
+    sigmoid = weights_of(recipes()["annealed_vae"](size, shape="sigmoid", warm_up=100), steps)
+    assert sigmoid == pytest.approx([0.002, 0.5, 0.998, 1], abs=2e-3)
+
+
+def test_a_language_model_has_neither_encoder_nor_code():
+    made = recipes()["lstm_lm"](a_size())
+    assert isinstance(made.vae.encoder, NoEncoder)
+    assert made.vae.decoder.code == 0
+    loss = Objective(made.vae, made.objective)(a_batch(), 0)
+    assert loss.item() == pytest.approx(-made.objective.report["elbo"].item())
+    assert not any(name.startswith("kl") for name in made.objective.report)
+
+
+def test_the_three_mixtures_differ_in_what_is_given_back():
+    losses = {}
+    for name in MIXTURES:
+        torch.manual_seed(0)
+        made = recipes()[name](a_size(), components=4)
+        losses[name] = Objective(made.vae, made.objective)(a_batch(), 0).item()
+        report = {key: value.item() for key, value in made.objective.report.items()}
+        given_back = {"gm_vae": 0, "dgm_vae": 0.8 * report["dispersion"]}.get(
+            name, 0.8 * report["dispersion"] + report.get("mutual_information", math.nan)
+        )
+        assert report["loss"] == pytest.approx(-report["elbo"] - given_back, rel=1e-5)
+    assert losses["gm_vae"] > losses["dgm_vae"] > losses["dem_vae"]
+
+
+def test_the_mixture_of_von_mises_fisher_components_is_one_of_dem_vaes_families():
+    made = recipes()["dem_vae"](a_size(), family="vmf", variables=3, components=4, component_concentration=5.0)
+    assert isinstance(made.vae.prior, VonMisesFisherMixture)
+    assert isinstance(made.vae.posterior.z_posterior, VonMisesFisherPosterior)
+    assert made.vae.prior.concentration.item() == 5
+    Objective(made.vae, made.objective)(a_batch(), 0).backward()
+    assert [key for key, p in made.vae.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("annealed_vae", {"shape": "cosine"}, "'shape' is 'cosine', but a warm-up is 'linear' or 'sigmoid'"),
+        ("annealed_vae", {"shape": "sigmoid", "warm_up": 0}, "'warm_up' is 0, but it lasts at least one update"),
+        ("cyclic_vae", {"period": 0}, "a cycle of 0 updates"),
+        ("bn_vae", {"gamma": 0.0}, "'gamma' is 0.0, but the scale of a batch-normalised mean is positive"),
+        ("gm_vae", {"components": 1}, "'components' is 1, but a mixture has at least 2"),
+        ("dgm_vae", {"dispersion": 1.5}, "'dispersion' is 1.5; it lies in 0"),
+        ("dem_vae", {"family": "cauchy"}, "'family' is 'cauchy', but components are 'gaussian' or 'vmf'"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_by_its_name(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        recipes()[name](a_size(), **options)
