@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -115,17 +114,11 @@ def machine() -> str:
     )
 
 
-def rows_of(table: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; the first row is its head."""
-    head, *body = [[str(cell) for cell in row] for row in table]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
+def row(cells: Iterable[object]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def write_json(path: Path | None, results: Sequence[object]) -> None:
     if path is not None:
         path.write_text(json.dumps({"machine": machine(), "results": [asdict(r) for r in results]}, indent=2))  # pyright: ignore[reportArgumentType]
-
-
-def say(line: str) -> None:
-    """Progress goes to stderr, so that stdout is the table."""
-    print(line, file=sys.stderr, flush=True)

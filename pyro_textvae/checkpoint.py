@@ -55,7 +55,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not readable JSON ({error}): it was altered or cut; train the run again") from error
+        raise ValueError(
+            f"{path} is not readable JSON ({error}): it was altered or cut; train the run again"
+        ) from error
 
 
 def _digest(tensors: dict[str, Tensor], state: str) -> str:

@@ -1,6 +1,6 @@
 """How the learning rate falls and when training stops, as pure functions of the validation losses so far.
 
-A rule reads every loss from the first epoch on, so it has no state to save.
+A rule reads every loss from the first epoch on, and how many epochs are planned, so it has no state to save.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,12 +17,19 @@ class Decision:
     stop: bool = False
 
 
-def none(losses: Sequence[float]) -> Decision:
+def none(losses: Sequence[float], epochs: int = 1) -> Decision:
     """A constant rate."""
     return Decision()
 
 
-def zhu2020(losses: Sequence[float], patience: int = 5, first_epoch: int = 15, decays: int = 5) -> Decision:
+def linear(losses: Sequence[float], epochs: int) -> Decision:
+    """An equal step down after each epoch, to 1 / `epochs` of the rate in the last: most for a short budget."""
+    return Decision(max(0.0, 1 - len(losses) / epochs))
+
+
+def zhu2020(
+    losses: Sequence[float], epochs: int = 100, patience: int = 5, first_epoch: int = 15, decays: int = 5
+) -> Decision:
     """Halve and go back to the best weights after `patience` epochs in a row above the reference (Zhu et al. 2020).
 
     The reference is the last loss that did not exceed it. Nothing is halved before epoch `first_epoch` (from 0),
@@ -41,7 +48,7 @@ def zhu2020(losses: Sequence[float], patience: int = 5, first_epoch: int = 15, d
     return Decision(factor, reload_best=decayed, stop=halvings >= decays)
 
 
-def shi2020(losses: Sequence[float], hold: int = 3, least_patience: int = 10) -> Decision:
+def shi2020(losses: Sequence[float], epochs: int = 50, hold: int = 3, least_patience: int = 10) -> Decision:
     """Times 0.8 at each epoch that is worse than the best and at least `hold` records from it (Shi et al. 2020).
 
     A record is an epoch that was compared with the best, the best itself the first. Patience starts at 10 epochs and
@@ -62,4 +69,9 @@ def shi2020(losses: Sequence[float], hold: int = 3, least_patience: int = 10) ->
     return Decision(factor, stop=factor <= 1e-3 or len(losses) >= patience)
 
 
-DECAYS: dict[str, Callable[[Sequence[float]], Decision]] = {"none": none, "zhu2020": zhu2020, "shi2020": shi2020}
+DECAYS: dict[str, Callable[[Sequence[float], int], Decision]] = {
+    "none": none,
+    "linear": linear,
+    "zhu2020": zhu2020,
+    "shi2020": shi2020,
+}

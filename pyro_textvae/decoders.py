@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pyro_textvae.batch import Batch
 from pyro_textvae.corpus import BOS, EOS, PAD, UNK
-from pyro_textvae.encoders import RECURRENT, at_least_float32
+from pyro_textvae.encoders import at_least_float32
 from pyro_textvae.size import Size
 
 State = tuple[Tensor, ...]
@@ -28,7 +28,7 @@ class RecurrentDecoder(nn.Module):
         self.size, self.code = size, code
         self.embedding = nn.Embedding(size.vocabulary, size.embedding)
         at_steps = code if size.z_enters in ("steps", "both") else 0
-        self.network = RECURRENT[size.cell](size.embedding + at_steps, size.hidden, size.layers, batch_first=True)
+        self.network = size.recurrent(size.embedding + at_steps, size.hidden, size.layers, batch_first=True)
         at_start = code if size.z_enters in ("state", "both") else 0
         self.start_state = nn.Linear(at_start, size.hidden * size.layers, bias=False) if at_start else None
         self.z_at_steps = at_steps > 0

@@ -32,7 +32,6 @@ class Experiment:
     name: str
     recipe: str
     corpus: str
-    label: str  # the column that the components are held against
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -45,12 +44,12 @@ DISPERSION = {"dispersion": 0.8, "mutual_information": 0.0}
 BOTH = {"dispersion": 0.8, "mutual_information": 1.0}
 
 EXPERIMENTS = (
-    Experiment("gm_vae", "gm_vae", "toy", "topic", TOY | NEITHER),
-    Experiment("gm_vae-information", "gm_vae", "toy", "topic", TOY | INFORMATION),
-    Experiment("dgm_vae", "dgm_vae", "toy", "topic", TOY | DISPERSION),
-    Experiment("dem_vae", "dem_vae", "toy", "topic", TOY | BOTH),
-    Experiment("gm_vae", "gm_vae", "toy-modes", "place", MODES | NEITHER),
-    Experiment("dgm_vae", "dgm_vae", "toy-modes", "place", MODES | DISPERSION),
+    Experiment("gm_vae", "gm_vae", "toy", TOY | NEITHER),
+    Experiment("gm_vae-information", "gm_vae", "toy", TOY | INFORMATION),
+    Experiment("dgm_vae", "dgm_vae", "toy", TOY | DISPERSION),
+    Experiment("dem_vae", "dem_vae", "toy", TOY | BOTH),
+    Experiment("gm_vae", "gm_vae", "toy-modes", MODES | NEITHER),
+    Experiment("dgm_vae", "dgm_vae", "toy-modes", MODES | DISPERSION),
 )
 
 
@@ -77,8 +76,8 @@ class Shown:
             lines += [*_table(rows), ""]
         lines += [
             "KL, I(c;x): nats a sentence that the code and its component tell. Spread: how far apart the components'",
-            "means lie. Homogeneity: agreement of components and planted label, 0 to 1 (by chance). NLL: ELBO, nats a",
-            "sentence; no model is below the true entropy.",
+            "means lie. Homogeneity: with the planted label that the components agree with most, 0 to 1 (by chance).",
+            "NLL: the ELBO, nats a sentence; no model is below the true entropy.",
             "",
             "pictures side by side",
             *(f"  {picture}" for picture in self.pictures),
@@ -125,6 +124,8 @@ def _trained(experiment: Experiment, output: Path, seed: int, title: str, progre
     corpus = Corpus.open(experiment.corpus, seed=seed)
     for directory in _numbered(output / f"{experiment.corpus}-{experiment.name}"):
         begun = (directory / "recipe.json").exists()
+        if not begun and directory.exists() and any(directory.iterdir()):
+            continue  # something else, or a run that was killed before it began
         if begun and not _is(directory, experiment, corpus, seed):
             continue
         if begun and (directory / "report.md").exists():  # the last thing that train() writes
@@ -161,7 +162,7 @@ def _is(directory: Path, experiment: Experiment, corpus: Corpus, seed: int) -> b
             {
                 "recipe": experiment.recipe,
                 "options": own | {name: value for name, value in given.items() if name in own},
-                "size": asdict(Size(**{"vocabulary": len(corpus.vocabulary)} | _of(Size, given))),
+                "size": asdict(Size(len(corpus.vocabulary), **_of(Size, given))),
                 "training": asdict(Training(**_of(Training, given))),
                 "seed": seed,
             }
@@ -178,17 +179,23 @@ def _of(kind: type[Size] | type[Training], options: dict[str, Any]) -> dict[str,
 
 def _pictures(experiments: tuple[Experiment, ...], runs: list[Run], output: Path) -> Iterator[Path]:
     from pyro_textvae import figures
+    from pyro_textvae.figures.style import save
 
     for corpus in dict.fromkeys(experiment.corpus for experiment in experiments):
-        beside = [run for experiment, run in zip(experiments, runs, strict=True) if experiment.corpus == corpus]
-        path = output / f"{corpus}.png"
-        figures.compare(beside).savefig(path)
-        yield path
+        beside = {
+            experiment.name: run
+            for experiment, run in zip(experiments, runs, strict=True)
+            if experiment.corpus == corpus
+        }
+        yield save(figures.compare(beside), output / f"{corpus}.png")
 
 
 def _row(experiment: Experiment, run: Run) -> dict[str, Any]:
     metrics = run.metrics["valid"]
     above = metrics["nll_elbo_above_entropy_nats_per_sentence"]
+    chances = {name: value for name, value in metrics.items() if name.endswith("_chance")}
+    clearest = max(chances, key=lambda name: metrics[name.removesuffix("_chance")] - chances[name])
+    homogeneity = clearest.removesuffix("_chance")
     return {
         "corpus": experiment.corpus,
         "name": experiment.name,
@@ -196,9 +203,9 @@ def _row(experiment: Experiment, run: Run) -> dict[str, Any]:
         "kl": metrics["kl_nats_per_sentence"],
         "information": metrics["information_c_nats"],
         "spread": metrics["component_spread"],
-        "label": experiment.label,
-        "homogeneity": metrics[f"homogeneity_{experiment.label}"],
-        "chance": metrics[f"homogeneity_{experiment.label}_chance"],
+        "label": homogeneity.removeprefix("homogeneity_"),
+        "homogeneity": metrics[homogeneity],
+        "chance": chances[clearest],
         "nll": metrics["nll_elbo_nats_per_sentence"],
         "entropy": metrics["nll_elbo_nats_per_sentence"] - above,
         "verdict": run.verdict.state,
@@ -206,14 +213,14 @@ def _row(experiment: Experiment, run: Run) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    head = ["", "KL", "I(c;x)", "spread", f"homogeneity ({rows[0]['label']})", "NLL", "verdict"]
+    head = ["", "KL", "I(c;x)", "spread", "homogeneity", "NLL", "verdict"]
     body = [
         [
             row["name"],
             f"{row['kl']:.2f}",
             f"{row['information']:.2f}",
             f"{row['spread']:.2f}",
-            f"{row['homogeneity']:.2f} ({row['chance']:.2f})",
+            f"{row['label']} {row['homogeneity']:.2f} ({row['chance']:.2f})",
             f"{row['nll']:.2f}",
             row["verdict"],
         ]

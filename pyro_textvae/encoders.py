@@ -1,14 +1,10 @@
 """Encoders: a Batch of sentences to features, one vector a sentence."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from pyro_textvae.batch import Batch
 from pyro_textvae.size import Size
-
-RECURRENT: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -25,7 +21,7 @@ class RecurrentEncoder(nn.Module):
 
     def __init__(self, size: Size) -> None:
         super().__init__()
-        cell = RECURRENT[size.cell]
+        cell = size.recurrent
         self.embedding = nn.Embedding(size.vocabulary, size.embedding)
         self.forwards = cell(size.embedding, size.hidden, size.layers, batch_first=True)
         self.backwards = (

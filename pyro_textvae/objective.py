@@ -41,6 +41,7 @@ class Draw:
         self._guide: Mapping[str, Any] = guide_trace.nodes
         self.latents = [name for name, site in self._guide.items() if self._is_latent(site)]
         self._kl: dict[str, Tensor] = {}
+        self._probabilities: dict[str, Tensor] = {}
         self._log_likelihood: Tensor | None = None
         self._check()
 
@@ -97,7 +98,9 @@ class Draw:
 
     def probabilities(self, site: str) -> Tensor:
         """q(c|x) with its classes along the site's enumeration axis: (K, M, B)."""
-        return self.q(site).log_prob(self.value(site)).exp()
+        if site not in self._probabilities:
+            self._probabilities[site] = self.q(site).log_prob(self.value(site)).exp()
+        return self._probabilities[site]
 
     def expect(self, cost: Tensor) -> Tensor:
         """The expectation of a cost under q of every enumerated site whose axis it has."""
@@ -223,6 +226,8 @@ class TextELBO(ELBO):
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """The loss, summed over the sentences as Pyro's ELBOs do, differentiable."""
+        if self.num_particles == 1:  # nothing to average: at small sizes the kernels for that would show
+            return self.weigh(self.draw(model, guide, *args, **kwargs)).sum()
         losses: list[Tensor] = []
         reports: list[dict[str, Tensor]] = []
         for _ in range(self.num_particles):

@@ -12,7 +12,7 @@ own file; it then trains, evaluates and pictures like these.
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import nn
@@ -117,7 +117,10 @@ def recipes() -> Recipes:
 
 @recipe
 def lstm_lm(size: Size) -> Recipe:
-    """Language model without a code: the decoder alone, the yardstick of every NLL."""
+    """LSTM language model without a code: the decoder alone, the yardstick of every NLL."""
+    if size.cell == "gru":
+        raise ValueError("'cell' is 'gru', but lstm_lm is an LSTM: leave 'cell' out")
+    size = replace(size, cell="lstm")
     return compose(size, encoder=NoEncoder(), posterior=NoPosterior(), prior=NoPrior())
 
 

@@ -9,6 +9,8 @@
     evaluation.json   metrics of the best weights, by split
     figures/          pictures
     report.md         verdict, metrics, samples and pictures on one page
+
+Nothing in it is a pickle: opening a run of somebody else runs no code of theirs.
 """
 
 import hashlib
@@ -207,10 +209,10 @@ class Run:
         with torch.no_grad():
             if self._on_sphere():
                 parts = ends.unflatten(-1, (self._variables(), -1))  # each variable walks on its own sphere
-                walks = [generation.spherical(*parts[:, m], steps) for m in range(parts.size(1))]
+                walks = [generation.spherical(parts[0, m], parts[1, m], steps) for m in range(parts.size(1))]
                 path = torch.cat(walks, -1)
             else:
-                path = generation.linear(*ends, steps)
+                path = generation.linear(ends[0], ends[1], steps)
             return self._decode(path, "greedy", 1.0, max_length)
 
     # Evaluation.

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-CELLS = ("lstm", "gru")
+from torch import nn
+
+CELLS = ("lstm", "gru", None)
 INITIALISATIONS = ("torch", "he2019")
 Z_ENTERS = ("state", "steps", "both")
 
@@ -17,7 +19,7 @@ class Size:
     hidden          H, width of the recurrent state
     latent          D, width of z; for mixtures, of each of the M variables' z
     layers          recurrent layers of encoder and of decoder
-    cell            "lstm" or "gru"
+    cell            "lstm" or "gru"; None: a GRU (Shi et al. 2020), but for recipes that are named for their LSTM
     bidirectional   whether the encoder also reads backwards
     z_enters        the decoder sees z in its initial "state", at its "steps", or at "both"
     tied            whether the decoder's output layer is its embedding, seen through a projection
@@ -31,7 +33,7 @@ class Size:
     hidden: int = 128
     latent: int = 16
     layers: int = 1
-    cell: Literal["lstm", "gru"] = "gru"
+    cell: Literal["lstm", "gru"] | None = None
     bidirectional: bool = False
     z_enters: Literal["state", "steps", "both"] = "both"
     tied: bool = False
@@ -52,6 +54,11 @@ class Size:
             value = getattr(self, name)
             if value not in known:
                 raise ValueError(f"'{name}' is {value!r}, but it is one of {', '.join(map(repr, known))}")
+
+    @property
+    def recurrent(self) -> type[nn.RNNBase]:
+        """The recurrent network of encoder and decoder."""
+        return nn.LSTM if self.cell == "lstm" else nn.GRU
 
     @property
     def features(self) -> int:

@@ -51,7 +51,8 @@ class Training:
     optimizer           "adamw" (fused) or "sgd"
     learning_rate       None: 2e-3 for adamw, 1.0 for sgd
     clip                largest global gradient norm
-    decay               how the learning rate falls and training stops: "none", "zhu2020", "shi2020" (decay.py)
+    decay               how the learning rate falls and training stops (decay.py): "none", "linear", "zhu2020",
+                        "shi2020"
     patience            stop after so many epochs without a better validation loss, counted from where every KL
                         schedule has reached its end (before, that loss may well rise); None: never
     select              the best epoch has the lowest validation "loss" (schedules at their end) or "elbo"
@@ -67,7 +68,7 @@ class Training:
     learning_rate: float | None = None
     weight_decay: float = 0.0
     clip: float = 5.0
-    decay: Literal["none", "zhu2020", "shi2020"] = "none"
+    decay: Literal["none", "linear", "zhu2020", "shi2020"] = "none"
     patience: int | None = None
     select: Literal["loss", "elbo"] = "loss"
     exact_length: bool = False
@@ -304,12 +305,14 @@ def _prepare(directory: Path, settings: dict[str, Any], corpus: Corpus, data: An
             "pass resume=True to go on with it, or name another directory"
         )
     before = Run(directory).recipe
+    free = {"threads", "checkpoint_seconds"}
+    if settings["training"]["decay"] != "linear":  # whose rates depend on how many epochs are planned
+        free.add("epochs")
     differing = [
         f"{group} {name}: {_get(before, group, name)!r} then, {_get(settings, group, name)!r} now"
         for group in ("recipe", "options", "size", "training", "seed")
         for name in (settings[group] if isinstance(settings[group], dict) else [""])
-        if _get(before, group, name) != _get(settings, group, name)
-        and name not in ("epochs", "threads", "checkpoint_seconds")
+        if _get(before, group, name) != _get(settings, group, name) and name not in free
     ]
     if read_json(directory / "corpus.json")["sha256"] != corpus.sha256:
         differing.append("the corpus")
@@ -416,7 +419,7 @@ class _Loop:
     def done(self) -> bool:
         """Whether training is over; read from the rows, so a run goes on with more epochs as if asked at first."""
         training, losses = self.training, self._losses
-        if self.place.epoch >= training.epochs or DECAYS[training.decay](losses).stop:
+        if self.place.epoch >= training.epochs or DECAYS[training.decay](losses, training.epochs).stop:
             return True
         if training.patience is None or not losses:
             return False
@@ -545,7 +548,7 @@ class _Loop:
             self._save("best.safetensors", self._weights(), {"epoch": place.epoch + 1})
         if self.progress:
             tqdm.write(f"epoch {place.epoch + 1:>3}  {_line(valid, None)}  | {judge(valid).state}")
-        decision = DECAYS[training.decay](losses)
+        decision = DECAYS[training.decay](losses, training.epochs)
         if decision.reload_best:
             weights, _ = self.files.tensors("best.safetensors")
             self.objective.vae.load_state_dict(weights)

@@ -27,17 +27,17 @@ SHARED: dict[str, Any] = dict(
     tied=True,
     dropout=0.3,
     precision="bfloat16",
-    learning_rate=2e-3,
+    learning_rate=3e-3,
+    decay="linear",
+    epochs=6,
     max_vocabulary=10_004,
-    patience=2,
 )
-MIXTURE = dict(warm_up=5000)
-PTB = SHARED | dict(epochs=12, latent=32)
-PTB_MIXTURE = SHARED | MIXTURE | dict(epochs=12, variables=20, components=5, latent=2, patience=4)
-DIALOG_MIXTURE = SHARED | MIXTURE | dict(epochs=10, variables=3, components=5, latent=5, max_length=40, patience=4)
+PTB = SHARED | dict(latent=32)
+PTB_MIXTURE = SHARED | dict(warm_up=3000, variables=20, components=5, latent=2)
+DIALOG_MIXTURE = SHARED | dict(warm_up=5000, variables=3, components=5, latent=5, max_length=40)
 
 ROWS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "ptb-lstm_lm": ("lstm_lm", "ptb", SHARED | dict(epochs=12)),
+    "ptb-lstm_lm": ("lstm_lm", "ptb", SHARED),
     "ptb-vae": ("vae", "ptb", PTB),
     "ptb-bn_vae": ("bn_vae", "ptb", PTB),
     "ptb-vmf_vae": ("vmf_vae", "ptb", PTB),

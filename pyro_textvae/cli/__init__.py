@@ -14,10 +14,12 @@ import os
 import re
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from pyro_textvae.cli import commands
+from pyro_textvae.cli.arguments import parse
 from pyro_textvae.errors import did_you_mean
 
 WRONG_INPUT, WRONG_USAGE, FAILED_ON, INTERRUPTED = 1, 2, commands.FAILED_ON, 130
@@ -42,9 +44,12 @@ GROUPS = {
 COMMANDS = {function.__name__: function for group in GROUPS.values() for function in group}
 
 EXAMPLES = """\
-  pyro-textvae demo                                                    # six small runs, three minutes, a picture
-  pyro-textvae train dem_vae --data reviews.txt --output runs/reviews  # a sentence a line; also .tsv, .jsonl, a folder
-  pyro-textvae sample runs/reviews --count 5                           # five sentences like them"""
+  pyro-textvae demo
+      six small runs in three minutes, and a picture of which collapsed
+  pyro-textvae train dem_vae --data reviews.txt --output runs/reviews
+      on a text of yours, a sentence a line; also .tsv, .jsonl or a folder
+  pyro-textvae sample runs/reviews --count 5
+      five new sentences like them"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,9 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_help())
         return 0 if arguments else WRONG_USAGE
     if arguments[0] in ("-V", "--version"):
-        from importlib.metadata import version
-
-        print(f"pyro-textvae {version('pyro-textvae')}")
+        print(f"pyro-textvae {_version()}")
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
@@ -73,11 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(name: str, arguments: list[str]) -> int:
     try:
-        command = commands.parse(COMMANDS[name], name, arguments)
+        command = parse(COMMANDS[name], name, arguments)
     except SystemExit as stopped:  # --help is 0, wrong usage 2
         return stopped.code if isinstance(stopped.code, int) else WRONG_USAGE
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what training says on its way is not the answer
+        # What training says on its way is not the answer.
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
             answer = command()
         print(json.dumps(_finite(answer.data), ensure_ascii=False) if answer.as_json else answer.text, flush=True)
     except KeyboardInterrupt as stopped:
@@ -87,17 +92,33 @@ def _run(name: str, arguments: list[str]) -> int:
         with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, ArithmeticError, ImportError) as error:
-        _say("error: " + " ".join(str(error).split()))
+    except _mistakes() as error:
+        _say("error: " + " ".join(str(error).replace("resume=True", "--resume").split()))
         return WRONG_INPUT
     if answer.warning:
         _say(answer.warning)
     return answer.code
 
 
+def _mistakes() -> tuple[type[BaseException], ...]:
+    """What the user can mend; anything else is ours, and keeps its traceback."""
+    from pyro_textvae.training import Diverged
+
+    return ValueError, OSError, ImportError, Diverged
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("pyro-textvae")
+    except PackageNotFoundError:
+        return "from a source tree that is not installed"
+
+
 def _help() -> str:
     lines = [
-        "usage: pyro-textvae COMMAND ...",
+        "usage: pyro-textvae COMMAND [ARGUMENTS] | --help | --version",
         "",
         "Text VAEs that say when they collapse.",
     ]
@@ -113,7 +134,7 @@ def _help() -> str:
             "examples:",
             EXAMPLES,
             "",
-            "pyro-textvae COMMAND --help explains a command; every command takes --json. --version says which this is.",
+            "pyro-textvae COMMAND --help explains a command; every command takes --json.",
         ]
     )
 

@@ -3,66 +3,34 @@
 What needs torch is imported when a command runs, so that help does not wait for it.
 """
 
-import functools
+import inspect
 import json
-import os
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, UseAppendAction, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from pyro_textvae.cli import options
+from pyro_textvae.cli.arguments import (
+    UNSET,
+    Answer,
+    AsJson,
+    Decoding,
+    FailOn,
+    MaxLength,
+    RunDirectory,
+    Seed,
+    State,
+    Temperature,
+    Texts,
+    open_run,
+    read_texts,
+)
 
 if TYPE_CHECKING:
     from pyro_textvae.evaluation import Verdict
-    from pyro_textvae.run import Run
 
 FAILED_ON = 3
-
-State = Literal[
-    "collapse", "unhealthy", "posterior-collapse", "mode-collapse", "dead-components", "over-dispersed", "no-code"
-]
-AsJson = Annotated[bool, arg(name="json", help="print JSON, and only that, on standard output")]
-RunDirectory = Annotated[Positional[Path], arg(metavar="RUN", help="a run's directory, as 'train' wrote it")]
-Texts = Annotated[
-    Positional[tuple[str, ...]],
-    arg(metavar="TEXT", help="texts, each in quotes; without any, standard input is read, one a line"),
-]
-FailOn = Annotated[
-    State | None,
-    arg(help="exit with code 3 if the verdict is this; 'collapse': of either kind, 'unhealthy': anything but healthy"),
-]
-Seed = Annotated[int, arg(help="of the random numbers")]
-MaxLength = Annotated[int, arg(help="most words of a text")]
-Decoding = Annotated[str, arg(help="greedy (the likeliest word each time), beam, or sample")]
-Temperature = Annotated[float, arg(help="of sampling: below 1 tamer, above 1 wilder")]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command has to say: text for people, data for `--json`, its exit code, and a word on the side."""
-
-    text: str
-    data: Any
-    as_json: bool = False
-    code: int = 0
-    warning: str = ""
-
-
-def parse(command: Callable[..., Answer], name: str, arguments: Sequence[str]) -> Callable[[], Answer]:
-    """Bind a command to its arguments, without running it. SystemExit(0) after help, SystemExit(2) on wrong usage."""
-
-    @functools.wraps(command)
-    def bound(*args: Any, **kwargs: Any) -> Callable[[], Answer]:
-        return functools.partial(command, *args, **kwargs)
-
-    return tyro.cli(
-        bound, prog=f"pyro-textvae {name}", args=list(arguments), config=(FlagCreatePairsOff, DisallowNone)
-    )
 
 
 # Start here.
@@ -83,14 +51,16 @@ def demo(*, output: Path = Path("runs/demo"), seed: Seed = 0, as_json: AsJson = 
     return Answer(shown.text(), shown.data(), as_json)
 
 
-def recipes(name: Annotated[Positional[str | None], arg(metavar="NAME")] = None, *, as_json: AsJson = False) -> Answer:
+def recipes(
+    name: Annotated[Positional[str | None], arg(metavar="NAME", help_behavior_hint="")] = None,
+    *,
+    as_json: AsJson = False,
+) -> Answer:
     """List the methods that can be trained, or explain one.
 
     Args:
         name: a recipe, to read all of its documentation and options
     """
-    import inspect
-
     from pyro_textvae.recipes import recipes
 
     known = recipes()
@@ -107,7 +77,9 @@ def recipes(name: Annotated[Positional[str | None], arg(metavar="NAME")] = None,
         for each, what in about.items():
             lines.append(f"{each:<13} {what['summary']}")
             if what["options"]:
-                lines.append(" " * 14 + "  ".join(f"{option}={_plain(v)}" for option, v in what["options"].items()))
+                lines.append(
+                    " " * 14 + "  ".join(f"{option}={options.plain(v)}" for option, v in what["options"].items())
+                )
         lines += ["", "One of them in full: pyro-textvae recipes dem_vae"]
         return Answer("\n".join(lines), about, as_json)
     lines = [f"{name}: {about[name]['documentation']}"]
@@ -121,10 +93,9 @@ def recipes(name: Annotated[Positional[str | None], arg(metavar="NAME")] = None,
         if known_options:
             lines += ["", f"{titles[group]}:"]
         for option, (kind, default) in known_options.items():
-            takes = "" if options.describe(kind) == "a value of another kind" else options.describe(kind)
-            lines.append(f"  {f'{option}={_plain(default)}':<32} {takes}".rstrip())
+            lines.append(f"  {f'{option}={options.plain(default)}':<32} {options.describe(kind)}")
     first = next(iter(about[name]["options"].items()), ("hidden", 256))
-    lines += ["", f"to change one: pyro-textvae train {name} --set {first[0]}={_plain(first[1])}"]
+    lines += ["", f"to change one: pyro-textvae train {name} --set {first[0]}={options.plain(first[1])}"]
     return Answer("\n".join(lines), about, as_json)
 
 
@@ -132,12 +103,14 @@ def train(
     model: Annotated[Positional[str], arg(metavar="RECIPE")] = "dem_vae",
     *,
     data: str = "toy",
-    output: Path | None = None,
-    epochs: int | None = None,
+    output: Annotated[Path | None, UNSET] = None,
+    epochs: Annotated[int | None, UNSET] = None,
     seed: int = 0,
     device: str = "auto",
-    resume: bool = False,
-    settings: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="NAME=VALUE")] = (),
+    resume: Annotated[bool, UNSET] = False,
+    settings: Annotated[
+        UseAppendAction[tuple[str, ...]], arg(name="set", metavar="NAME=VALUE", help_behavior_hint="")
+    ] = (),
     fail_on: FailOn = None,
     as_json: AsJson = False,
 ) -> Answer:
@@ -150,7 +123,7 @@ def train(
         data: toy, toy-acts or toy-modes (embedded); a .txt (a sentence a line), .tsv (label, tab, text) or .jsonl file,
             or their .gz; a folder with train, valid and test of those; or a known corpus's name
         output: a new directory for the run; without one it goes to runs/RECIPE-DATA
-        epochs: passes over the training text
+        epochs: passes over the training text (default: 20)
         seed: of initial weights, order of batches, noise and the split of the text
         device: auto, cpu, cuda or cuda:1
         resume: go on with the unfinished run in --output, exactly where it stopped
@@ -160,10 +133,7 @@ def train(
     given = options.parse(settings, model)
     from pyro_textvae.training import train
 
-    one_thread()
-    run = train(
-        model, data, output=output, epochs=epochs, seed=seed, device=device, resume=resume, **given
-    )
+    run = train(model, data, output=output, epochs=epochs, seed=seed, device=device, resume=resume, **given)
     where = run.directory
     text = "\n".join(
         [
@@ -193,7 +163,7 @@ def evaluate(
     *,
     split: str = "test",
     samples: int = 0,
-    data: Path | None = None,
+    data: Annotated[Path | None, UNSET] = None,
     batch_size: int = 64,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -227,7 +197,7 @@ def figures(run: RunDirectory, *, as_json: AsJson = False) -> Answer:
 def compare(
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN", help="directories of runs, two or more")],
     *,
-    output: Path | None = None,
+    output: Annotated[Path | None, UNSET] = None,
     as_json: AsJson = False,
 ) -> Answer:
     """Put runs side by side, as a table and as a picture.
@@ -258,7 +228,7 @@ def sample(
     run: RunDirectory,
     *,
     count: int = 10,
-    component: int | None = None,
+    component: Annotated[int | None, UNSET] = None,
     decoding: Decoding = "sample",
     temperature: Temperature = 1.0,
     seed: Seed = 0,
@@ -282,7 +252,9 @@ def sample(
     return Answer("\n".join(texts), texts, as_json)
 
 
-def encode(run: RunDirectory, texts: Texts = (), *, output: Path | None = None, as_json: AsJson = False) -> Answer:
+def encode(
+    run: RunDirectory, texts: Texts = (), *, output: Annotated[Path | None, UNSET] = None, as_json: AsJson = False
+) -> Answer:
     """Turn texts into codes: the means of their posteriors, as JSON or into an .npy file.
 
     Args:
@@ -307,7 +279,7 @@ def assign(run: RunDirectory, texts: Texts = (), *, as_json: AsJson = False) -> 
     """Say which component of a mixture each text belongs to."""
     given = read_texts(texts)
     components = open_run(run).assign(given).tolist()
-    lines = [f"{_plain(component)}\t{text}" for component, text in zip(components, given, strict=True)]
+    lines = [f"{options.plain(component)}\t{text}" for component, text in zip(components, given, strict=True)]
     about = [{"text": text, "component": component} for component, text in zip(components, given, strict=True)]
     return Answer("\n".join(lines), about, as_json)
 
@@ -356,51 +328,6 @@ def interpolate(
 # What they share.
 
 
-def open_run(directory: Path) -> "Run":
-    """Open a run; a wrong path says which of the runs beside it may be meant."""
-    from pyro_textvae.errors import did_you_mean
-    from pyro_textvae.run import Run
-
-    one_thread()
-    if not directory.exists():
-        beside = [str(path.parent) for path in sorted(directory.parent.glob("*/recipe.json"))]
-        here = beside or [str(path.parent) for path in sorted(Path("runs").glob("*/recipe.json"))]
-        known = f"; there are: {', '.join(here)}" if here else "; 'pyro-textvae train' makes one"
-        raise FileNotFoundError(f"there is no run at {directory}{did_you_mean(str(directory), here)}{known}")
-    return Run(directory)
-
-
-def one_thread() -> None:
-    """A small recurrent network is slower on two threads, which wait for each other, than on one."""
-    import torch
-
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
-
-
-def read_texts(given: Sequence[str] | Path) -> list[str]:
-    """The texts on the command line, or one a line from standard input or from a file."""
-    if isinstance(given, Path) and str(given) != "-":
-        name, lines = str(given), _lines(given.open(encoding="utf-8"), str(given))
-    elif not isinstance(given, Path) and given:
-        return list(given)
-    else:
-        if sys.stdin.isatty():
-            print("Reading texts, one a line; end with Ctrl-D.", file=sys.stderr)
-        name, lines = "standard input", _lines(sys.stdin, "standard input")
-    if not lines:
-        raise ValueError(f"no text came: {name} is empty; give texts in quotes, or one a line")
-    return lines
-
-
-def _lines(file: Any, name: str) -> list[str]:
-    try:
-        with file:
-            return [line.rstrip("\r\n") for line in file]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is not UTF-8 text ({error}): convert it, for example with iconv -t UTF-8") from error
-
-
 def _judged(text: str, about: dict[str, Any], judged: "Verdict", fail_on: State | None, as_json: bool) -> Answer:
     failed = fail_on is not None and (
         fail_on == judged.state.replace(" ", "-")
@@ -413,8 +340,3 @@ def _judged(text: str, about: dict[str, Any], judged: "Verdict", fail_on: State 
 
 def _verdict_data(judged: "Verdict") -> dict[str, Any]:
     return {"state": judged.state, "reasons": list(judged.reasons), "advice": judged.advice}
-
-
-def _plain(value: Any) -> str:
-    """A value as --set takes it."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -2,14 +2,14 @@
 
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 FLAGS = ("data", "output", "epochs", "seed", "device", "resume")
 """Options of train() that have a flag of their own."""
 
-WORDS = {"true": True, "false": False, "null": None, "none": None}
+PYTHON = {"True": True, "False": False, "None": None}  # what JSON writes true, false and null
 
 
 def parse(settings: Iterable[str], model: str) -> dict[str, Any]:
@@ -29,24 +29,31 @@ def parse(settings: Iterable[str], model: str) -> dict[str, Any]:
         if name in options:
             raise ValueError(f"--set gives {name!r} twice: {options[name]!r} and {text}; give it once")
         options[name] = value(text)
-        kind = next((group[name][0] for group in known.values() if name in group), Any)
+        kind, default = next((group[name] for group in known.values() if name in group), (Any, None))
         if not fits(options[name], kind):
-            raise ValueError(f"--set {setting} came, but {name!r} is {describe(kind)}")
+            raise ValueError(
+                f"--set {setting} came, but {name!r} is {describe(kind)}: its default is {name}={plain(default)}"
+            )
     return options
 
 
 def value(text: str) -> Any:
     """The JSON value that `text` is, or `text`.
 
-    >>> value("0.8"), value("true"), value("none"), value("gru")
+    >>> value("0.8"), value("true"), value("None"), value("gru")
     (0.8, True, None, 'gru')
     """
-    if text.strip().lower() in WORDS:
-        return WORDS[text.strip().lower()]
+    if text in PYTHON:
+        return PYTHON[text]
     try:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def plain(value: Any) -> str:
+    """A value as --set takes it."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def every(model: str) -> dict[str, dict[str, tuple[Any, Any]]]:
@@ -81,7 +88,7 @@ def fits(value: Any, kind: Any) -> bool:
         return isinstance(value, bool)
     if kind in (int, float):
         return isinstance(value, int | kind) and not isinstance(value, bool)
-    return value is not None
+    return isinstance(value, str | list if get_origin(kind) is Sequence else str) if kind is not Any else True
 
 
 def describe(kind: Any) -> str:
@@ -94,5 +101,7 @@ def describe(kind: Any) -> str:
         return " or ".join(describe(each) for each in get_args(kind))
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
+    if get_origin(kind) is Sequence:
+        return 'a list such as ["act", "emotion"]'
     words = {int: "a whole number", float: "a number", bool: "true or false", type(None): "null", str: "a string"}
-    return words.get(kind, "a value of another kind")
+    return words.get(kind, "a path")

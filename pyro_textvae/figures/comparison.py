@@ -1,11 +1,12 @@
 """Several runs side by side: their latent spaces on one scale, and their metrics in one table."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyro_textvae.figures import latents
 from pyro_textvae.figures.points import pca, read
-from pyro_textvae.figures.style import BAD, GOOD, INK, NEITHER, Groups, entropy_of, header, new_figure, state_of
+from pyro_textvae.figures.style import INK, Groups, colour_of_state, corpus_of, entropy_of, header, new_figure, state_of
 from pyro_textvae.recipes import recipes
 
 if TYPE_CHECKING:
@@ -27,10 +28,12 @@ def compare(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid", lim
         raise ValueError("none of the runs has a code to picture: give at least one VAE, or use compare_table")
     found = {name: read(run, split, limit) for name, run in named.items()}
     maps = {name: pca(points) for name, points in found.items()}
-    half = latents.half_width(list(maps.values()), 1.0)
+    half = latents.half_width([(found[name], maps[name]) for name in named], 1.0)
     columns = min(2 if len(named) in (2, 4) else 3, len(named))
     rows = -(-len(named) // columns)
-    figure = new_figure(4.3 * columns + 1.5, 4.5 * rows + 0.75)
+    title = {name: textwrap.wrap(name, 42) for name in named}
+    lines = max(map(len, title.values()))  # in all titles, so that the panels stay level
+    figure = new_figure(4.3 * columns + 1.5, (4.7 + 0.2 * lines) * rows + 0.75)
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in grid[len(named) :]:
         axes.set_axis_off()
@@ -42,12 +45,14 @@ def compare(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid", lim
             legends[tuple(by.names)] = by
         latents.draw_plane(axes, points, where, by, half)
         state = state_of(run)
-        colour = GOOD if state == "healthy" else NEITHER if state in ("no code", "not evaluated") else BAD
-        axes.set_title(f"{name}\n{state}", fontsize=10.5, fontweight="bold", color=colour, loc="left")
+        above = "\n".join([*[""] * (lines - len(title[name])), *title[name], state])
+        axes.set_title(above, fontsize=10.5, fontweight="bold", color=colour_of_state(state), loc="left")
         axes.set_xlabel(_facts(run), fontsize=8.5, color=INK)
     if len(legends) == 1:  # else each panel has colours of its own, and none speaks for the others
         by = next(iter(legends.values()))
-        figure.legend(handles=latents.handles(by), title=by.title, loc="outside right upper", frameon=False, fontsize=9)
+        figure.legend(
+            handles=latents.handles(by), title=by.title, loc="outside right center", frameon=False, fontsize=9
+        )
     header(
         figure,
         "Do the codes fill the prior, and do the components stay apart?",
@@ -126,11 +131,14 @@ def _cell(metrics: dict[str, float], name: str) -> str:
 
 
 def names_of(runs: "Sequence[Run] | Mapping[str, Run]") -> "dict[str, Run]":
-    """Runs by a name each: recipe and the options that are not its defaults, and the directory's where that is one."""
+    """Runs by a name each: recipe, options that are not its defaults; where needed corpus and directory, too."""
     if isinstance(runs, Mapping):
         return dict(runs)
     named: dict[str, Run] = {}
     names = [called(run) for run in runs]
+    corpora = [corpus_of(run)["name"] for run in runs]
+    if len(set(corpora)) > 1:
+        names = [f"{name} on {corpus}" for name, corpus in zip(names, corpora, strict=True)]
     for name, run in zip(names, runs, strict=True):
         alone = names.count(name) == 1
         named[name if alone else f"{name} ({run.directory.name})"] = run

@@ -39,7 +39,7 @@ def training_curves(run: "Run") -> "Figure":
         raise ValueError(f"{run.directory} has no finished epoch to draw: train it first")
     has = set().union(*rows)
     panels = [_nll]
-    if {"valid_kl_nats_per_sentence"} & has:
+    if "valid_kl_z_nats_per_sentence" in has:
         panels.append(_kl)
     if {"valid_shuffled_z_gap_nats_per_sentence", "valid_mutual_information_aggregate_nats"} & has:
         panels.append(_information)
@@ -57,7 +57,7 @@ def training_curves(run: "Run") -> "Figure":
 
 
 def dispersion(run: "Run") -> "Figure":
-    """Whether a mixture's components stay apart, over epochs: the pictures of mode collapse, and of too much dispersion.
+    """Whether a mixture's components stay apart, over epochs: what mode collapse looks like, and too much dispersion.
 
     Raises ValueError for a run without a mixture.
     """
@@ -82,6 +82,7 @@ def dispersion(run: "Run") -> "Figure":
     values = [max(row[name], 1e-6) for row in rows if name in row]
     _line(apart, rows, name, "two components in use", GREEN, least=1e-6)
     apart.set_yscale("log")
+    apart.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     apart.set_ylim(min(*values, MERGED_KL) / 3, max(*values, MERGED_KL) * 3)
     _floor(apart, MERGED_KL, f"merged below {MERGED_KL}")
     _finish(apart, "How far components lie apart", "KL, nats (logarithmic)", from_zero=False)
@@ -123,7 +124,7 @@ def _kl(axes: "Axes", rows: Sequence[dict[str, float]], run: "Run") -> None:
     floor = rows[-1].get("valid_kl_floor_nats_per_sentence")
     if floor is not None:
         _floor(axes, floor, f"floor by construction {floor:.2f}")
-    _finish(axes, "KL: what the code costs", "nats a sentence")
+    _finish(axes, "KL: what the code costs", "nats a sentence", reach=1.0)
 
 
 def _information(axes: "Axes", rows: Sequence[dict[str, float]], run: "Run") -> None:
@@ -133,7 +134,7 @@ def _information(axes: "Axes", rows: Sequence[dict[str, float]], run: "Run") -> 
     _line(axes, rows, "valid_mutual_information_aggregate_nats", f"I(x;z){at_most}", BLUE)
     _line(axes, rows, "valid_information_c_nats", "I(x;c)" + _most_of_c(rows[-1]), ORANGE)
     _floor(axes, IGNORED_GAP, f"wrong code below {IGNORED_GAP}: ignored")
-    _finish(axes, "Information: what the code tells", "nats")
+    _finish(axes, "Information: what the code tells", "nats", reach=1.0)
 
 
 def _most_of_c(row: dict[str, float]) -> str:
@@ -143,10 +144,13 @@ def _most_of_c(row: dict[str, float]) -> str:
 
 
 def _active(axes: "Axes", rows: Sequence[dict[str, float]], run: "Run") -> None:
+    from matplotlib.ticker import MaxNLocator
+
     dimensions = rows[-1]["valid_latent_dimensions"]
     _line(axes, rows, "valid_active_units", "active", PINK)
-    _finish(axes, f"Active units, of {dimensions:.0f}", "dimensions that vary between sentences")
+    _finish(axes, f"Active units, of {dimensions:.0f}", "dimensions")
     axes.set_ylim(0, dimensions * 1.06)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _frame(axes: "Axes", rows: Sequence[dict[str, float]]) -> None:
@@ -181,13 +185,14 @@ def _floor(axes: "Axes", value: float, text: str) -> None:
     axes.axhline(value, color=BAD, linewidth=1.0, linestyle=(0, (6, 3)), zorder=1, label=text)
 
 
-def _finish(axes: "Axes", title: str, unit: str, from_zero: bool = True) -> None:
+def _finish(axes: "Axes", title: str, unit: str, from_zero: bool = True, reach: float = 0.05) -> None:
+    """Title, unit and legend. The axis reaches at least `reach`: noise about zero is to look like zero."""
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.set_ylabel(unit, fontsize=9)
     if from_zero:
         low, high = axes.get_ylim()
-        axes.set_ylim(min(low, 0.0) if low < -0.05 * high else 0.0, max(high, 0.05))
-    if axes.get_legend_handles_labels()[0]:
+        axes.set_ylim(min(low, 0.0) if low < -0.05 * high else 0.0, max(high, reach))
+    if len(axes.get_legend_handles_labels()[0]) > 1:
         axes.legend(frameon=False, fontsize=8, loc="best", handlelength=1.8)
 
 

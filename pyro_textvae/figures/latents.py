@@ -1,11 +1,13 @@
 """The latent space in pictures that cannot flatter: a collapsed run looks collapsed."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyro_textvae.figures.points import Map, Points, pca, raw, read, read_all, tsne
 from pyro_textvae.figures.style import (
+    BAD,
     COMPONENT_COLOURS,
     FAINT,
     INK,
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pyro_textvae.run import Run
+
+TSNE = "t-SNE"
 
 LEAST_HALF_WIDTH = 2.5
 """Prior standard deviations from the centre of a panel to its edge, at least: 98.8 % of a standard normal are within.
@@ -53,22 +57,25 @@ def latent_space(
         unit = points.deviation
     else:
         near, linear = tsne(points), pca(points)
-        kind = f"PCA ({linear.share:.0%} of the variance)"
-        panels = [*((near, each, "t-SNE") for each in found), (linear, found[-1], kind)]
+        kind = f"PCA, {linear.share:.0%} of the variance"
+        panels = [*((near, each, TSNE) for each in found), (linear, found[-1], kind)]
         unit = 1.0
-    half = half_width([each for each, _, _ in panels], unit)
+    half = half_width([(None if kind == TSNE else points, where) for where, _, kind in panels], unit)
     figure = new_figure(4.4 * len(panels), 5.7, header=0.95)
+    shown: list[Any] = []
     for axes, (where, by, kind) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         title = f"by {by.title}" if isinstance(by, Groups) else "by length in words"
-        draw_plane(axes, None if kind == "t-SNE" else points, where, by, half, unit)
-        if kind == "t-SNE":
-            axes.set_title(f"{title}: neighbours (t-SNE)", fontsize=10, color=INK, loc="left")
-            _scale_bar(axes, half)
+        draw_plane(axes, None if kind == TSNE else points, where, by, half, unit)
+        if kind == TSNE:
+            axes.set_title(f"{title} ({kind})", fontsize=10, color=INK, loc="left")
+            _scale_bar(axes)
         else:
-            axes.set_title(f"{title}: distances, {kind}" if kind else title, fontsize=10, color=INK, loc="left")
-            axes.set_xlabel("z1" if not kind else "prior standard deviations", fontsize=9)
+            axes.set_title(f"{title} ({kind})" if kind else title, fontsize=10, color=INK, loc="left")
+            axes.set_xlabel("z1" if not kind else "how far apart, in prior standard deviations", fontsize=9)
             axes.set_ylabel("z2" if not kind else "", fontsize=9)
-        _legend(axes, by)
+        if all(by is not other for other in shown):
+            _legend(axes, by)
+            shown.append(by)
     header(figure, told(run), describe(run, points), state_of(run))
     return figure
 
@@ -82,7 +89,7 @@ def variables(run: "Run", split: str = "valid", limit: int = 1000, *, most: int 
     if found[0].variables < 2:
         raise ValueError(f"this {run.name!r} has no second discrete variable: draw its latent_space")
     maps = [pca(each) for each in found]
-    half = half_width(maps, 1.0)
+    half = half_width(list(zip(found, maps, strict=True)), 1.0)
     columns = min(4, len(found))
     rows = -(-len(found) // columns)
     figure = new_figure(3.3 * columns, 3.4 * rows + 0.95, header=0.95)
@@ -109,9 +116,11 @@ def draw_plane(axes: "Axes", points: Points | None, where: Map, by: Any, half: f
     _scatter(axes, where, by)
     _components(axes, where, half)
     plain(axes)
-    axes.set_xlim(-half, half)
-    axes.set_ylim(-half, half)
+    x, y = _middle(points, where, unit)
+    axes.set_xlim(x - half, x + half)
+    axes.set_ylim(y - half, y + half)
     axes.set_aspect("equal")
+    _say_if_one_dot(axes, where, half)
     if points is not None:
         _prior(axes, points, where, by, unit)
 
@@ -136,9 +145,7 @@ def describe(run: "Run", points: Points) -> str:
     count = f"{len(points.means):,}" + (f" of {points.sentences:,}" if len(points.means) < points.sentences else "")
     second = f"{count} sentences; {second}"
     if points.variables > 1:
-        second += (
-            f"; discrete variable {points.variable} of {points.variables}, which tells {points.information:.2f} nats"
-        )
+        second += f"; discrete variable {points.variable} of {points.variables}, telling {points.information:.2f} nats"
     return "; ".join(facts) + "\n" + second
 
 
@@ -177,15 +184,15 @@ def _components(axes: "Axes", where: Map, half: float) -> None:
     from matplotlib.patheffects import withStroke
 
     x, y = where.components.T
-    axes.scatter(x, y, marker="X", s=75, c=INK, edgecolors="white", linewidths=1.0, zorder=5, gid="components")
-    for members in _together(where.components, 0.06 * half):
+    axes.scatter(x, y, marker="X", s=60, c=INK, edgecolors="white", linewidths=1.0, zorder=5, gid="components")
+    for members in _together(where.components, 0.11 * half):
         every = len(members) == len(where.components)
-        text = f"all {len(members)} means" if every else ", ".join(map(str, members[:4]))
-        text += ", ..." if len(members) > 4 and not every else ""
+        text = f"all {len(members)} means" if every else ", ".join(map(str, members[:3]))
+        text += ", ..." if len(members) > 3 and not every else ""
         at = where.components[members].mean(0)
         axes.annotate(
             text,
-            at,
+            (float(at[0]), float(at[1])),
             xytext=(6, 5),
             textcoords="offset points",
             fontsize=9,
@@ -228,7 +235,9 @@ def _prior(axes: "Axes", points: Points, where: Map, by: Any, unit: float) -> No
             width, height = 2 * np.sqrt(values.clip(0))
             angle = np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0]))
             colour = _colour_of(by, k)
-            axes.add_patch(Ellipse(tuple(at), width, height, angle=angle, fill=False, edgecolor=colour, linewidth=1.2))
+            axes.add_patch(
+                Ellipse(tuple(at), width, height, angle=angle, fill=False, edgecolor=colour, linewidth=1.1, zorder=0)
+            )
     else:
         for deviations in (1, 2):
             axes.add_patch(Circle(where.origin, deviations * unit, **dashed))
@@ -237,23 +246,72 @@ def _prior(axes: "Axes", points: Points, where: Map, by: Any, unit: float) -> No
 def _colour_of(by: Any, k: int) -> str:
     if isinstance(by, Groups) and by.title == "component":
         return by.colours[by.names.index(str(k))] if str(k) in by.names else OTHER
-    return FAINT
+    return OTHER
 
 
-def half_width(maps: list[Map], unit: float) -> float:
-    """Half the side of all panels: every point and mean is inside, and 2.5 standard deviations of the prior as well."""
-    furthest = [np.abs(part).max() for each in maps for part in (each.points, each.components) if part is not None]
-    return max(LEAST_HALF_WIDTH * unit, 1.08 * max(furthest))
+def half_width(drawn: Sequence[tuple[Points | None, Map]], unit: float) -> float:
+    """Half the side of all panels: all that is drawn is inside, and 2.5 standard deviations of the prior as well."""
+    reach = [np.ptp(_extent(points, where, unit), axis=0).max() / 2 for points, where in drawn]
+    return max(LEAST_HALF_WIDTH * unit, 1.06 * max(reach))
 
 
-def _scale_bar(axes: "Axes", half: float) -> None:
+def _extent(points: Points | None, where: Map, unit: float) -> np.ndarray:
+    """Places that have to be inside a panel, (n, 2): codes, means, and, given points, what is drawn of the prior."""
+    places = [where.points]
+    if where.components is not None:
+        places.append(where.components)
+    if points is not None and where.components is not None and where.shapes is not None:
+        half = np.sqrt(where.shapes[:, range(2), range(2)])
+        places += [where.components - half, where.components + half]
+    elif points is not None:
+        radius = unit / points.deviation if points.on_sphere else 2 * unit
+        places.append(np.array(where.origin) + np.array([[-radius, -radius], [radius, radius]]))
+    return np.concatenate(places)
+
+
+def _middle(points: Points | None, where: Map, unit: float) -> np.ndarray:
+    every = _extent(points, where, unit)
+    return (every.min(0) + every.max(0)) / 2
+
+
+DOT = 0.08
+"""Of half a panel's side: nine in ten codes nearer than this to their median look like one dot."""
+
+
+def _say_if_one_dot(axes: "Axes", where: Map, half: float) -> None:
+    from matplotlib.patheffects import withStroke
+
+    x, y = np.median(where.points, 0)
+    if np.quantile(np.linalg.norm(where.points - (x, y), axis=1), 0.9) > DOT * half:
+        return
+    low, high = axes.get_ylim()
+    axes.annotate(
+        f"all {len(where.points):,} sentences are in this dot",
+        (float(x), float(y)),
+        xytext=(0.5, 0.92 if y < low + 0.7 * (high - low) else 0.08),
+        textcoords="axes fraction",
+        ha="center",
+        va="center",
+        fontsize=10,
+        color=BAD,
+        arrowprops={"arrowstyle": "->", "color": BAD, "shrinkB": 8},
+        path_effects=[withStroke(linewidth=3, foreground="white")],
+        zorder=7,
+    )
+
+
+def _scale_bar(axes: "Axes") -> None:
     """t-SNE has no axes; what it is drawn to scale with is one bar."""
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[["left", "bottom"]].set_visible(False)
-    left, low = -0.96 * half, -0.96 * half
-    axes.plot([left, left + 1], [low, low], color=INK, linewidth=2, solid_capstyle="butt")
-    axes.text(left, low + 0.02 * half, "1 prior standard deviation", fontsize=8, color=INK, va="bottom")
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+        spine.set_color("#DDDDDD")
+    left, right = axes.get_xlim()
+    start = (right + left - 1) / 2
+    below: Any = axes.get_xaxis_transform()
+    axes.plot([start, start + 1], [-0.04, -0.04], transform=below, color=INK, linewidth=2.5, clip_on=False, gid="scale")
+    axes.set_xlabel("who is near whom; the bar is 1 prior standard deviation", fontsize=9, labelpad=16)
 
 
 def handles(by: Groups) -> list[Any]:

@@ -119,16 +119,16 @@ def read_all(
         back = codes.index.argsort()  # Codes are in order of length
         every = codes.means[back].double().cpu().numpy()
         draws = prior.sample(DRAWS).double().cpu().numpy()
-        mixture = isinstance(prior, Mixture) and codes.assignment is not None
-        variables = prior.variables if mixture else 1
+        mixture = prior if isinstance(prior, Mixture) and codes.assignment is not None else None
+        variables = mixture.variables if mixture else 1
         if variable is not None and not 0 <= variable < variables:
             raise ValueError(f"variable={variable}, but the discrete variables are 0 to {variables - 1}")
         information, drawn, components = [0.0], None, None
-        if mixture:
+        if mixture is not None:
             assert codes.assignment is not None
             information = [information_of_components(codes.assignment[:, m : m + 1])[0] for m in range(variables)]
-            components = prior.means().double().cpu().numpy()  # (M, K, D)
-            everything = prior.component(prior.every().expand(-1, variables, DRAWS))
+            components = mixture.means().double().cpu().numpy()  # (M, K, D)
+            everything = mixture.component(mixture.every().expand(-1, variables, DRAWS))
             drawn = everything.sample().double().cpu().numpy()  # (K, M, S, D)
     on_sphere = isinstance(prior, UniformSphere | VonMisesFisherMixture)
     order = [variable] if variable is not None else sorted(range(variables), key=lambda m: -information[m])[:most]
@@ -166,9 +166,9 @@ def _likeliest(assignment: torch.Tensor) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Map:
-    """Points (N, 2) and component means (K, 2) in the plane, in the prior's standard deviations (`raw`: as they are).
+    """Points (N, 2) and component means (K, 2) in the plane, in standard deviations of the prior (`raw`: as they are).
 
-    shapes is (K, 2, 2), origin where the latent space's zero falls, share the part of the points' variance that is seen.
+    shapes is (K, 2, 2); origin is where the latent space's zero falls; share is the part of the points' variance seen.
     """
 
     points: np.ndarray

@@ -1,6 +1,9 @@
 """One page on a run, in Markdown: the verdict in words first, then what was trained, what came of it, and pictures."""
 
 import inspect
+import json
+import re
+import shlex
 from collections import Counter
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -13,7 +16,7 @@ from pyro_textvae.evaluation import generation
 from pyro_textvae.evaluation.codes import Codes, evaluating
 from pyro_textvae.evaluation.collapse import information_of_components
 from pyro_textvae.figures import has_texts
-from pyro_textvae.figures.comparison import changed_options
+from pyro_textvae.figures.comparison import changed_options, valid_metrics
 from pyro_textvae.figures.points import a_part
 from pyro_textvae.figures.style import corpus_of, entropy_of, told
 from pyro_textvae.priors import Mixture
@@ -58,6 +61,10 @@ VARIABLES = 5
 """Discrete variables whose components are listed, those that tell most; 20 of them would be a hundred rows."""
 
 WORDS, SAMPLES = 8, 3
+
+
+OF_ONE_VARIABLE = re.compile(r"_c\d+(_chance)?$")
+"""Ends the names of metrics of one discrete variable out of several."""
 
 
 def markdown(run: "Run") -> str:
@@ -112,6 +119,8 @@ def _metrics(run: "Run") -> str:
     if not metrics:
         return ""
     names = list(dict.fromkeys(name for each in metrics.values() for name in each))
+    single = [name for name in names if OF_ONE_VARIABLE.search(name)]
+    names = [name for name in names if name not in single]
     lines = [
         "| metric | " + " | ".join(metrics) + " | what it says |",
         "|---|" + "---:|" * len(metrics) + "---|",
@@ -119,7 +128,8 @@ def _metrics(run: "Run") -> str:
     for name in names:
         cells = [f"{each[name]:,.3f}" if name in each else "-" for each in metrics.values()]
         lines.append(f"| `{name}` | " + " | ".join(cells) + f" | {_meaning(name)} |")
-    return "## Metrics of the best weights\n\n" + "\n".join(lines)
+    rest = "\n\nThe agreement of each discrete variable with each label is in evaluation.json." if single else ""
+    return "## Metrics of the best weights\n\n" + "\n".join(lines) + rest
 
 
 def _meaning(name: str) -> str:
@@ -181,7 +191,7 @@ def _components(run: "Run") -> str:
 
 
 def _table(run: "Run", prior: Mixture, split: Split, code: np.ndarray, variable: int) -> str:
-    column = next(iter(split.labels), None)
+    column = _found_best(run, list(split.labels))
     names = run.corpus.label_names[column] if column is not None else []
     lines = ["| component | share |" + (f" most frequent {column} |" if column else "") + " its words | samples |"]
     lines.append("|---:|---:|" + "---|" * (3 if column else 2))
@@ -200,9 +210,22 @@ def _table(run: "Run", prior: Mixture, split: Split, code: np.ndarray, variable:
             present = present[present >= 0]
             top = Counter(present.tolist()).most_common(1)
             cells.append(f"{names[top[0][0]]} ({top[0][1] / len(present):.0%})" if top else "-")
-        cells += [_escaped(typical), "<br>".join(map(_escaped, _drawn_from(run, prior, variable, k)))]
+        cells += [
+            _escaped(", ".join(typical) or "(none stand out)"),
+            "<br>".join(map(_escaped, _drawn_from(run, prior, variable, k))),
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _found_best(run: "Run", columns: list[str]) -> str | None:
+    """The label column that the code agrees with most, above chance; the first where this was not measured."""
+    measured = valid_metrics(run)
+    above = {
+        column: measured.get(f"homogeneity_{column}", 0.0) - measured.get(f"homogeneity_{column}_chance", 0.0)
+        for column in columns
+    }
+    return max(columns, key=lambda column: above[column], default=None)
 
 
 def _drawn_from(run: "Run", prior: Mixture, variable: int, component: int) -> list[str]:
@@ -262,23 +285,53 @@ def _pictures(run: "Run") -> str:
 
 
 def _reproduce(run: "Run") -> str:
-    return (
-        "## How to reproduce\n\n```python\nimport pyro_textvae\n\n"
-        + call(run)
-        + "\n```\n\nThe same versions on the same kind of processor give the same weights. To open this run: "
-        f'`pyro_textvae.load("{run.directory.name}")` beside it.'
+    texts = corpus_of(run)["data"] is None
+    text = "## How to reproduce\n\n"
+    text += "`texts` stands for the texts that were in memory.\n\n" if texts else ""
+    text += f"```python\nimport pyro_textvae\n\n{call(run)}\n```"
+    text += "" if texts else f"\n\nor\n\n```\n{command(run)}\n```"
+    return text + (
+        "\n\nThe same versions on the same kind of processor give the same weights. "
+        f"`pyro_textvae.load({run.directory.name!r})`, from the folder above, opens this run."
     )
 
 
 def call(run: "Run") -> str:
-    """The call of train() that makes this run again: options of the recipe and sizes that are not defaults, all of
-    the training's settings, so that it holds when defaults change."""
+    """The call of train() that makes this run again."""
+    data = corpus_of(run)["data"]
+    lines = [f"    {run.name!r},", f"    {data!r}," if data is not None else "    texts,"]
+    lines += [f"    {name}={value!r}," for name, value in _given(run).items()]
+    return "run = pyro_textvae.train(\n" + "\n".join(lines) + "\n)"
+
+
+def command(run: "Run") -> str:
+    """The same on the command line. Raises ValueError for texts in memory, which have no name there."""
+    data = corpus_of(run)["data"]
+    if data is None:
+        raise ValueError(f"{run.directory} was trained on texts in memory: there is a call of it, but no command")
+    given = _given(run)
+    parts = [f"pyro-textvae train {run.name} --data {shlex.quote(data)}"]
+    parts += [f"--{name} {given.pop(name)}" for name in ("seed", "epochs")]
+    parts += ["--set " + shlex.quote(f"{name}={_as_text(value)}") for name, value in given.items()]
+    return " \\\n    ".join(parts)
+
+
+def _as_text(value: Any) -> str:
+    """A value as --set takes it; strings that would be read as something else, such as "none", in quotes."""
+    quoted = not isinstance(value, str) or value.lower() in ("none", "null", "true", "false")
+    return json.dumps(value) if quoted else value
+
+
+def _given(run: "Run") -> dict[str, Any]:
+    """Options of recipe, sizes and corpus that are not defaults, and all of training's, so that it holds when those
+    defaults change."""
     corpus, recipe = corpus_of(run), run.recipe
     defaults = {field.name: field.default for field in fields(Size)}
     opened = inspect.signature(Corpus.open).parameters
     given: dict[str, Any] = {"seed": recipe["seed"]}
     given |= changed_options(run)
     given |= {name: value for name, value in recipe["size"].items() if value != defaults.get(name)}
+    # These two change nothing that comes out.
     given |= {
         name: value for name, value in recipe["training"].items() if name not in ("threads", "checkpoint_seconds")
     }
@@ -287,7 +340,4 @@ def call(run: "Run") -> str:
         for name, value in corpus["options"].items()
         if name != "seed" and name in opened and value != opened[name].default
     }
-    data = repr(corpus["data"]) if corpus["data"] is not None else "texts  # which were in memory"
-    lines = [f"    {run.name!r},", f"    {data},".replace("texts  # which were in memory,", "texts,  # were in memory")]
-    lines += [f"    {name}={value!r}," for name, value in given.items()]
-    return "run = pyro_textvae.train(\n" + "\n".join(lines) + "\n)"
+    return given

@@ -40,7 +40,7 @@ def new_figure(width: float, height: float, header: float = 0.75) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     engine: Any = figure.get_layout_engine()
     engine.set(rect=(0.005, 0.005, 0.99, 1 - header / height), w_pad=0.08, h_pad=0.06, wspace=0.02, hspace=0.05)
@@ -65,13 +65,17 @@ def save(figure: "Figure", path: Path) -> Path:
 def header(figure: "Figure", title: str, subtitle: str = "", state: str = "") -> None:
     """The verdict above the picture, in the colour of good or bad news, and the numbers behind it in a line below."""
     width, height = figure.get_size_inches()
-    colour = GOOD if state == "healthy" else NEITHER if state in ("", "no code", "not evaluated") else BAD
+    colour = colour_of_state(state)
     figure.suptitle(
         title, x=0.12 / width, y=1 - 0.10 / height, ha="left", va="top", fontsize=13, fontweight="bold", color=colour
     ).set_in_layout(False)
     figure.text(
         0.12 / width, 1 - 0.40 / height, subtitle, ha="left", va="top", fontsize=9, color=INK, linespacing=1.35
     ).set_in_layout(False)
+
+
+def colour_of_state(state: str) -> str:
+    return GOOD if state == "healthy" else NEITHER if state in ("", "no code", "not evaluated") else BAD
 
 
 def plain(axes: "Axes") -> None:

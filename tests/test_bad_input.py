@@ -1,0 +1,319 @@
+"""What goes wrong through train() and Run: the message says what came, what was expected and what to do.
+
+Text that cannot be read is in test_corpus.py, damaged files of a run in test_checkpoint.py.
+"""
+
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+from tiny import some_texts, train_tiny
+
+import pyro_textvae
+from pyro_textvae.run import Run
+from pyro_textvae.training import Training, train
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return {name: train_tiny(name, folder / name) for name in ("vae", "lstm_lm", "dem_vae")}
+
+
+# train(): names.
+
+
+def test_an_unknown_recipe():
+    with pytest.raises(
+        ValueError, match=r"unknown recipe 'dem_vea' \(did you mean 'dem_vae'\?\); the recipes are: lstm"
+    ):
+        train("dem_vea")
+
+
+def test_an_unknown_option():
+    with pytest.raises(ValueError, match=r"'vae' has no option 'hiden' \(did you mean 'hidden'\?\)\. Its own options"):
+        train("vae", hiden=3)
+
+
+def test_an_option_of_another_recipe_is_refused_with_the_recipe_that_has_it():
+    with pytest.raises(ValueError, match=r"'vae' has no option 'gamma'; bn_vae has it. Its own options: none; sizes"):
+        train("vae", gamma=0.5)
+
+
+def test_an_unknown_corpus():
+    with pytest.raises(ValueError, match=r"unknown corpus 'toy-act' \(did you mean 'toy-acts'\?\)"):
+        train("vae", "toy-act")
+
+
+def test_a_missing_file():
+    with pytest.raises(FileNotFoundError, match=r"nowhere.txt does not exist: expected a .txt, .tsv or .jsonl"):
+        train("vae", "nowhere.txt")
+
+
+def test_nothing_is_left_behind_where_the_input_was_refused(tmp_path):
+    for wrong in (dict(data="nowhere.txt"), dict(latent=0), dict(gamma=3), dict(device="tpu"), dict(epochs=0)):
+        with pytest.raises((ValueError, FileNotFoundError)):
+            train_tiny("vae", tmp_path / "run", **wrong)
+    with pytest.raises(ValueError, match="batch_size=1"):
+        train_tiny("bn_vae", tmp_path / "run", batch_size=1)
+    assert not list(tmp_path.iterdir())
+
+
+# train(): values.
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(latent=0), "'latent' is 0, but a size is a whole number of at least 1"),
+        (dict(hidden=2.5), "'hidden' is 2.5, but a size is a whole number"),
+        (dict(cell="gruu"), "'cell' is 'gruu', but it is one of 'lstm', 'gru'"),
+        (dict(epochs=0), "'epochs' is 0, but a whole number of at least 1 is needed"),
+        (dict(epochs="3"), "'epochs' is '3', but a whole number"),
+        (dict(batch_size=0), "'batch_size' is 0"),
+        (dict(batch_size=None), "'batch_size' is None"),
+        (dict(patience=0), "'patience' is 0"),
+        (dict(threads=0), "'threads' is 0"),
+        (dict(threads="many"), "'threads' is 'many'"),
+        (dict(learning_rate=0), "'learning_rate' is 0, but more than 0 is needed"),
+        (dict(learning_rate=float("nan")), "'learning_rate' is nan, but more than 0 is needed"),
+        (dict(clip=-1.0), "'clip' is -1.0, but more than 0 is needed"),
+        (dict(weight_decay=-0.1), "'weight_decay' is -0.1, but 0 or more is needed"),
+        (dict(checkpoint_seconds=-1), "'checkpoint_seconds' is -1, but 0 or more is needed"),
+        (dict(optimizer="adam"), r"'optimizer' is 'adam' \(did you mean 'adamw'\?\); it is one of adamw, sgd"),
+        (dict(precision="bf16"), "'precision' is 'bf16'.*; it is one of float32, bfloat16"),
+        (dict(decay="zhu"), "'decay' is 'zhu'.*; it is one of none, linear, zhu2020, shi2020"),
+        (dict(select="lost"), r"'select' is 'lost' \(did you mean 'loss'\?\); it is one of loss, elbo"),
+        (dict(seed=-1), "'seed' is -1, but a whole number of at least 0 is needed"),
+        (dict(seed="a"), "'seed' is 'a', but a whole number"),
+        (dict(min_count=0), "min_count=0 came, but at least 1 is needed"),
+        (dict(resume=True), "resume=True came without output: name the directory of the run to go on with"),
+    ],
+    ids=str,
+)
+def test_a_setting_out_of_range(options, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        train("vae", some_texts(), **options)
+
+
+def test_the_settings_object_refuses_what_the_options_would():
+    with pytest.raises(ValueError, match="'epochs' is 0"):
+        Training(epochs=0)
+
+
+def test_an_option_that_cannot_be_written_down(tmp_path):
+    with pytest.raises(ValueError, match=r"the options of 'beta_vae' cannot be written to recipe.json.*: give numbers"):
+        train_tiny("beta_vae", tmp_path / "run", beta=np.float32(0.5))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_autoencoder_has_no_elbo_to_select_by(tmp_path):
+    with pytest.raises(ValueError, match="select='elbo' was asked for, but an autoencoder has no ELBO"):
+        train_tiny("ae", tmp_path, select="elbo")
+
+
+# train(): devices.
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
+def test_cuda_where_there_is_none():
+    with pytest.raises(ValueError, match=r"device='cuda' was asked for, but this torch .* finds no CUDA device: use"):
+        train("vae", device="cuda")
+
+
+@pytest.mark.gpu
+def test_a_cuda_device_beyond_the_last():
+    with pytest.raises(ValueError, match="device='cuda:99' was asked for, but there are"):
+        train("vae", device="cuda:99")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "meta", "cuda:x"])
+def test_an_unknown_device(name):
+    with pytest.raises(ValueError, match=f"unknown device '{name}': use 'auto', 'cpu', 'cuda' or 'cuda:1'"):
+        train("vae", device=name)
+
+
+# train(): where the run goes.
+
+
+def test_an_output_directory_that_holds_another_run(tmp_path):
+    train_tiny("vae", tmp_path)
+    with pytest.raises(ValueError, match=r"holds another run \('vae'\): pass resume=True to go on with it, or name"):
+        train_tiny("bn_vae", tmp_path)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_output_directory_that_holds_other_files(tmp_path, resume):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match="is not empty and holds no run: name one that is new or empty"):
+        train_tiny("vae", tmp_path, resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_output_that_is_a_file(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ValueError, match="run is a file, but a run is a directory: name one that is new or empty"):
+        train_tiny("vae", tmp_path / "run")
+
+
+def test_resuming_where_there_is_nothing_begins_a_run(tmp_path):
+    assert train_tiny("vae", tmp_path / "new", resume=True).history
+
+
+def test_a_run_that_never_finished_an_epoch_says_so(tmp_path, monkeypatch):
+    from pyro_textvae import training as module
+
+    monkeypatch.setattr(module, "evaluate", lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(module._Stop, "_hear", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny("vae", tmp_path)
+    assert Run(tmp_path).history == []
+    with pytest.raises(FileNotFoundError, match=r"best\.safetensors is missing: nothing was saved there"):
+        pyro_textvae.load(tmp_path)
+
+
+# train(): batches of one.
+
+
+def test_a_batch_of_one_under_batch_normalisation(tmp_path):
+    with pytest.raises(ValueError, match=r"batch_size=1 .* a batch-normalised posterior needs at least 2 sentences"):
+        train_tiny("bn_vae", tmp_path, batch_size=1)
+
+
+def test_a_corpus_that_leaves_only_batches_of_one_under_batch_normalisation(tmp_path):
+    with pytest.raises(ValueError, match=r"needs batches of at least 2 .* the 1 training sentence\(s\) give none: add"):
+        train_tiny("bn_vae", tmp_path, ["a b c", "b c"])
+    texts = [" ".join(["a"] * n) for n in range(1, 30)]
+    with pytest.raises(ValueError, match="or leave exact_length out, since no two have one length"):
+        train_tiny("bn_vae", tmp_path, texts, exact_length=True)
+
+
+def test_a_last_batch_of_one_is_no_trouble_for_batch_normalisation(tmp_path):
+    assert train_tiny("bn_vae", tmp_path, some_texts(21), batch_size=8).history[0]["step"] == 2  # 17 in training
+
+
+def test_a_single_sentence(tmp_path):
+    with pytest.raises(ValueError, match="a single sentence, which cannot be split"):
+        train_tiny("vae", tmp_path, ["one alone"])
+
+
+def test_a_single_string_as_data(tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError), match=r"does not exist|unknown corpus"):
+        train_tiny("vae", tmp_path, "this is a sentence")
+
+
+# Run: texts.
+
+
+def test_texts_with_no_known_word(runs):
+    with pytest.raises(ValueError, match=r"text 1 \('quite other words'\) has no word that the run's vocabulary knows"):
+        runs["vae"].encode(["w1 other", "quite other words"])
+    with pytest.raises(ValueError, match="has no word"):
+        runs["dem_vae"].assign(["quite"])
+
+
+def test_an_empty_text(runs):
+    with pytest.raises(ValueError, match=r"text 0 \('  '\) is empty"):
+        runs["vae"].encode(["  "])
+
+
+def test_a_single_string_where_texts_are_expected(runs):
+    for use in (runs["vae"].encode, runs["dem_vae"].assign, runs["vae"].reconstruct):
+        with pytest.raises(ValueError, match=r"one string came where a list of texts was expected: give \[text\]"):
+            use("w1 w2")
+    with pytest.raises(ValueError, match="one string came where a list of texts was expected"):
+        runs["vae"].evaluate(data="reviews.txt")
+
+
+def test_something_else_than_texts(runs):
+    with pytest.raises(ValueError, match="text 0 is int 3, but texts are strings"):
+        runs["vae"].encode([3])
+
+
+def test_no_texts(runs):
+    for use in (runs["vae"].encode, runs["vae"].reconstruct, lambda none: runs["vae"].evaluate(data=none)):
+        with pytest.raises(ValueError, match="an empty list came, but at least one text is needed"):
+            use([])
+
+
+# Run: what a recipe does not have.
+
+
+def test_a_language_model_has_no_code_to_encode_to(runs):
+    run = runs["lstm_lm"]
+    for use in (lambda: run.encode(["w1"]), lambda: run.reconstruct(["w1"]), lambda: run.interpolate("w1", "w2")):
+        with pytest.raises(ValueError, match="a 'lstm_lm' has no code: encode and interpolate need a VAE"):
+            use()
+
+
+def test_a_vae_without_components_assigns_to_none(runs):
+    with pytest.raises(
+        ValueError, match="a 'vae' has no components to assign texts to: train a mixture such as 'dem_vae'"
+    ):
+        runs["vae"].assign(["w1"])
+
+
+def test_a_component_of_a_model_without_components(runs):
+    for name in ("vae", "lstm_lm"):
+        with pytest.raises(ValueError, match=r"component=0 was asked for, but .* has no components: leave it out"):
+            runs[name].sample(2, component=0)
+
+
+@pytest.mark.parametrize("component", [-1, 10])
+def test_a_component_out_of_range(runs, component):
+    with pytest.raises(ValueError, match=f"component={component}, but the components are 0 to 9"):
+        runs["dem_vae"].sample(2, component=component)
+
+
+# Run: numbers and names.
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda run: run.sample(0), "0 samples were asked for, but at least one is needed"),
+        (lambda run: run.sample(2, temperature=0.0), "temperature=0.0 came, but it must be positive"),
+        (lambda run: run.sample(2, max_length=0), "max_length=0 came"),
+        (lambda run: run.sample(2, decoding="gredy"), r"unknown decoding 'gredy' \(did you mean 'greedy'\?\)"),
+        (lambda run: run.reconstruct(["w1"], decoding="bean"), r"unknown decoding 'bean' \(did you mean 'beam'\?\)"),
+        (
+            lambda run: run.interpolate("w1", "w2", steps=1),
+            "1 steps were asked for, but a path has at least its two ends",
+        ),
+        (
+            lambda run: run.evaluate("vaild"),
+            r"unknown split 'vaild' \(did you mean 'valid'\?\): .* has train, valid, test",
+        ),
+        (lambda run: run.metric("nll_elbo", "train"), "split 'train' has not been evaluated; call run.evaluate"),
+    ],
+)
+def test_a_wrong_number_or_name_for_a_run(runs, use, message):
+    with pytest.raises(ValueError, match=message):
+        use(runs["vae"])
+
+
+def test_an_unknown_metric(tmp_path):
+    run = train_tiny("vae", tmp_path)
+    with pytest.raises(ValueError, match=r"has not been evaluated: call run.evaluate"):
+        _ = run.verdict
+    run.evaluate("test")
+    with pytest.raises(ValueError, match=r"unknown metric 'perplexity_elb' \(did you mean 'perplexity_elbo'\?\)"):
+        run.metric("perplexity_elb")
+
+
+def test_outside_the_main_thread_training_goes_without_listening_for_signals(tmp_path):
+    failed = []
+
+    def work():
+        try:
+            train_tiny("vae", tmp_path)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not failed and pyro_textvae.load(tmp_path).history

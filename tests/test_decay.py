@@ -1,0 +1,89 @@
+"""The rules of two papers against sequences worked out by hand (bn_vae: Zhu et al. 2020; dem_vae: Shi et al. 2020)."""
+
+from itertools import accumulate
+
+import pytest
+
+from pyro_textvae.decay import DECAYS, Decision, linear, none, shi2020, zhu2020
+
+
+def decisions(rule, losses: list[float]) -> list[Decision]:
+    """What the rule says after each epoch."""
+    return [rule(losses[: epoch + 1]) for epoch in range(len(losses))]
+
+
+def reloads(rule, losses: list[float]) -> list[int]:
+    return [epoch for epoch, decision in enumerate(decisions(rule, losses)) if decision.reload_best]
+
+
+def test_a_constant_rate_never_falls_and_never_stops():
+    assert decisions(none, [3.0, 4.0, 5.0]) == [Decision()] * 3
+
+
+def test_a_linear_decay_steps_down_to_an_equal_share_in_the_last_epoch_whatever_the_losses():
+    factors = [linear([5.0] * epoch, 4).rate_factor for epoch in range(5)]
+    assert factors == [1, 0.75, 0.5, 0.25, 0]  # the last stands after the last epoch
+
+
+@pytest.mark.parametrize("rule", DECAYS.values(), ids=DECAYS.keys())
+def test_before_the_first_epoch_no_rule_decides_anything(rule):
+    assert rule([], 5) == Decision()
+
+
+def test_zhu2020_halves_after_five_epochs_in_a_row_above_the_reference():
+    losses = [100.0 - epoch for epoch in range(14)] + [88.0] * 6  # epochs 14 to 19 are above the 87 of epoch 13
+    said = decisions(zhu2020, losses)
+    assert said[17] == Decision()
+    assert said[18] == Decision(rate_factor=0.5, reload_best=True)
+    assert said[19] == Decision(rate_factor=0.5)  # 88 does not exceed the new reference, 88
+
+
+def test_zhu2020_counts_before_epoch_15_but_halves_there_at_the_earliest_and_stops_at_the_fifth_halving():
+    losses = [1.0 + epoch for epoch in range(40)]
+    assert reloads(zhu2020, losses) == [15, 20, 25, 30, 35]
+    said = decisions(zhu2020, losses)
+    assert [said[epoch].rate_factor for epoch in (14, 15, 20, 25, 30, 35)] == [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32]
+    assert not said[34].stop and said[35].stop
+
+
+def test_zhu2020_measures_against_the_last_loss_that_did_not_exceed_the_reference_not_against_the_best():
+    # Halved at 15 with reference 60, though the best was 10: a 59 is no rise and starts the count anew.
+    losses = [10.0] + [50.0] * 14 + [60.0] + [61.0] * 4 + [59.0] + [60.0] * 4 + [59.0] + [60.0] * 5
+    assert reloads(zhu2020, losses) == [15, 30]
+
+
+def test_shi2020_takes_eight_tenths_from_the_third_record_since_the_best_on():
+    losses = [5.0, 4.0, 3.0, 3.1, 3.2, 3.3, 2.9, 3.0, 3.0]
+    factors = [decision.rate_factor for decision in decisions(shi2020, losses)]
+    assert factors == pytest.approx([1, 1, 1, 1, 0.8, 0.64, 0.64, 0.64, 0.512])
+
+
+def test_shi2020_does_not_punish_a_loss_that_equals_the_best():
+    assert shi2020([3.0, 3.0, 3.0, 3.0, 3.0]).rate_factor == 1
+    assert shi2020([3.0, 3.0, 3.0, 3.0, 3.1]).rate_factor == 0.8
+
+
+def test_shi2020_begins_with_a_patience_of_ten_epochs():
+    assert [decision.stop for decision in decisions(shi2020, [3.0] * 10)] == [False] * 9 + [True]
+
+
+def test_shi2020_doubles_the_epochs_when_the_loss_falls_under_0996_of_the_last_that_did():
+    losses = [5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 4.9] + [4.95] * 10  # patience 14 after epoch 7
+    stops = [epoch for epoch, decision in enumerate(decisions(shi2020, losses), start=1) if decision.stop]
+    assert stops[0] == 14
+
+
+def test_shi2020_gets_no_patience_from_a_fall_of_less_than_four_thousandths():
+    losses = [5.0 * (1 - 0.0004 * epoch) for epoch in range(10)]  # in all 0.36 %
+    assert shi2020(losses).stop and not shi2020(losses[:9]).stop
+    falling = [5.0 * (1 - 0.0005 * epoch) for epoch in range(10)]  # the ninth is 0.4 % under the first, not below it
+    assert not shi2020([*falling[:9], 4.9]).stop
+
+
+def test_shi2020_stops_when_the_rate_is_a_thousandth():
+    falls = list(accumulate([0.99] * 40, lambda a, b: a * b, initial=100.0))  # patience 82 by then
+    rises = [200.0] * 33
+    said = decisions(shi2020, falls + rises)
+    first = next(epoch for epoch, decision in enumerate(said) if decision.stop)
+    assert said[first].rate_factor == pytest.approx(0.8**31)  # the first power of 0.8 below 0.001
+    assert first == len(falls) + 1 + 30

@@ -1,0 +1,243 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import some_texts, start, train_tiny, use
+
+import pyro_textvae
+from pyro_textvae.evaluation import generation
+from pyro_textvae.recipes import recipes
+from pyro_textvae.run import Run
+
+TEXTS = ["w1 w2 w3", "w11 w12", "w21 w22 w23 w24 w25 w26 w27 w28", "w5 unheard-of w6", "w9"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Trained runs by recipe, each trained once."""
+    folder, trained = tmp_path_factory.mktemp("runs"), {}
+
+    def run_of(name: str, **options) -> Run:
+        key = "-".join([name, *map(str, options.values())])
+        if key not in trained:
+            trained[key] = train_tiny(name, folder / key, learning_rate=0.02, epochs=4, **options)
+        return trained[key]
+
+    return run_of
+
+
+with_a_code = [name for name in recipes() if name != "lstm_lm"]
+DEM_VARIANTS = [dict(variables=1), dict(variables=3), dict(family="vmf", variables=2)]
+
+
+# Texts in, numbers out.
+
+
+@pytest.mark.parametrize("name", with_a_code)
+def test_encode_gives_a_finite_row_for_each_text_and_the_same_one_each_time(runs, name):
+    run = runs(name)
+    codes = run.encode(TEXTS)
+    assert codes.shape == (len(TEXTS), 4) and codes.dtype == np.float32
+    assert np.isfinite(codes).all()
+    assert (run.encode(TEXTS) == codes).all()
+
+
+@pytest.mark.parametrize("name", ["vae", "bn_vae", "vmf_vae", "dem_vae"])
+def test_a_code_does_not_depend_on_what_it_is_encoded_with(runs, name):
+    run, texts = runs(name), some_texts(150, seed=4)
+    together = run.encode(texts)
+    alone = np.concatenate([run.encode([text]) for text in texts])
+    backwards = run.encode(texts[::-1])[::-1]
+    assert np.allclose(together, alone, atol=1e-5)
+    assert np.allclose(together, backwards, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", DEM_VARIANTS, ids=str)
+def test_a_mixture_encodes_and_assigns_by_every_variable(runs, options):
+    run, M = runs("dem_vae", components=3, **options), options["variables"]
+    assert run.encode(TEXTS).shape == (len(TEXTS), 4 * M)
+    assigned = run.assign(TEXTS)
+    assert assigned.shape == ((len(TEXTS),) if M == 1 else (len(TEXTS), M))
+    assert np.issubdtype(assigned.dtype, np.integer) and assigned.min() >= 0 and assigned.max() < 3
+
+
+def test_texts_are_read_as_the_corpus_was(tmp_path):
+    texts = [text.upper() if n % 2 else text for n, text in enumerate(some_texts())]
+    run = train_tiny("vae", tmp_path, texts, lowercase=True, max_length=3)
+    assert (run.encode(["W1 w2 W3 w4 w5"]) == run.encode(["w1 w2 w3"])).all()
+    other = run.encode(["w1 w2 w4"])
+    assert not (other == run.encode(["w1 w2 w3"])).all()
+
+
+@pytest.mark.parametrize(
+    "texts", [tuple(TEXTS), np.array(TEXTS), (text for text in TEXTS)], ids=["tuple", "array", "any"]
+)
+def test_any_collection_of_texts_can_be_encoded(runs, texts):
+    assert (runs("vae").encode(texts) == runs("vae").encode(TEXTS)).all()
+
+
+# Numbers in, texts out.
+
+
+@pytest.mark.parametrize("name", list(recipes()))
+def test_every_recipe_samples_as_many_texts_as_asked_the_same_ones_for_the_same_seed(runs, name):
+    run = Run(runs(name).directory)
+    texts = run.sample(6, seed=3)
+    assert len(texts) == 6 and all(isinstance(text, str) for text in texts)
+    assert set(" ".join(texts).split()) <= set(run.vocabulary.words) - {"<pad>", "<s>", "</s>"}
+    assert run.sample(6, seed=3) == texts  # though at first the weights had to be read
+    assert run.sample(6, seed=4) != texts
+    assert max(len(text.split()) for text in run.sample(6, max_length=2)) <= 2
+
+
+@pytest.mark.parametrize("decoding", ["greedy", "beam", "sample"])
+def test_texts_are_sampled_and_reconstructed_by_every_decoding(runs, decoding):
+    run = runs("dem_vae")
+    assert len(run.sample(3, decoding=decoding)) == 3
+    first = run.reconstruct(TEXTS, decoding=decoding)
+    assert len(first) == len(TEXTS)
+    assert run.reconstruct(TEXTS, decoding=decoding) == first
+
+
+def test_the_greedy_reconstruction_is_that_of_the_code(runs):
+    run = runs("vae")
+    ids = generation.greedy(run.vae.decoder, torch.from_numpy(run.encode(TEXTS)), 40)
+    assert run.reconstruct(TEXTS) == [run.vocabulary.decode(words) for words in ids]
+    assert run.reconstruct(TEXTS, decoding="sample", seed=1) != run.reconstruct(TEXTS, decoding="sample", seed=2)
+
+
+def test_temperature_makes_samples_more_alike_or_less(runs):
+    run = runs("vae")
+    cold = run.reconstruct(TEXTS, decoding="sample", temperature=1e-4)
+    assert cold == run.reconstruct(TEXTS)
+
+
+def test_a_component_names_the_part_of_the_prior_that_is_sampled_from(runs):
+    run = runs("dem_vae", components=3, variables=1)
+    with torch.no_grad():
+        means = run.vae.prior.means()[0]  # pyright: ignore  (a mixture's)
+        codes = run.vae.prior.sample(2000, component=1)
+    assert torch.cdist(codes.mean(0, keepdim=True), means).argmin() == 1
+    assert len(run.sample(4, component=2)) == 4
+    assert run.sample(20, component=0, seed=1) != run.sample(20, component=2, seed=1)
+
+
+@pytest.mark.parametrize("name", ["vae", "ae", "bn_vae", "vmf_vae", "dem_vae"])
+def test_the_ends_of_an_interpolation_are_the_reconstructions(runs, name):
+    run, (a, b) = runs(name), TEXTS[:2]
+    path = run.interpolate(a, b, steps=5)
+    assert len(path) == 5
+    assert [path[0], path[-1]] == run.reconstruct([a, b])
+
+
+@pytest.mark.parametrize(("name", "options"), [("vmf_vae", {}), ("dem_vae", DEM_VARIANTS[2] | dict(components=3))])
+def test_on_the_sphere_every_point_of_a_path_lies_on_it(runs, monkeypatch, name, options):
+    run, seen = runs(name, **options), []
+    greedy = generation.greedy
+    monkeypatch.setattr(generation, "greedy", lambda d, codes, n: seen.append(codes) or greedy(d, codes, n))
+    run.interpolate(TEXTS[0], TEXTS[1], steps=6)
+    run.reconstruct(TEXTS)
+    for codes in seen:
+        lengths = codes.unflatten(-1, (-1, 4)).norm(dim=-1)
+        assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-5)
+    angles = (seen[0][:-1, :4] * seen[0][1:, :4]).sum(-1)
+    assert torch.allclose(angles, angles[0].expand(5), atol=1e-4)
+
+
+def test_a_path_of_a_mixture_is_a_line_from_mean_to_mean(runs, monkeypatch):
+    run, seen = runs("dem_vae"), []
+    monkeypatch.setattr(generation, "greedy", lambda d, codes, n: seen.append(codes) or [[]] * len(codes))
+    run.interpolate(TEXTS[0], TEXTS[1], steps=3)
+    ends = torch.from_numpy(run.encode(TEXTS[:2]))
+    assert torch.allclose(seen[0], torch.stack([ends[0], ends.mean(0), ends[1]]), atol=1e-6)
+
+
+# Opened again.
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("dem_vae", dict(variables=2)), ("gm_vae", dict(tied=True, cell="lstm", bidirectional=True))]
+)
+def test_a_fresh_process_gets_the_same_codes_bit_for_bit(runs, tmp_path, name, options):
+    run = runs(name, **options)
+    process = start(use, run.directory, TEXTS, tmp_path / "there.npz")
+    process.join(60)
+    there = np.load(tmp_path / "there.npz")
+    assert (there["encode"] == run.encode(TEXTS)).all()
+    assert (there["assign"] == run.assign(TEXTS)).all()
+    assert there["sample"].tolist() == run.sample(5)
+
+
+def test_opening_and_using_a_run_leaves_the_callers_random_numbers_as_they_were(runs):
+    directory = runs("dem_vae").directory
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    run = pyro_textvae.load(directory)
+    run.encode(TEXTS)
+    run.sample(3)
+    run.reconstruct(TEXTS, decoding="sample")
+    run.interpolate(TEXTS[0], TEXTS[1])
+    run.evaluate(data=TEXTS)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_loaded_model_is_in_evaluation_mode_and_holds_no_noise(runs):
+    run = runs("vae", dropout=0.5)
+    assert not any(module.training for module in run.vae.modules())
+
+
+# Measured.
+
+
+def test_evaluate_writes_each_split_and_the_metrics_are_read_from_there(tmp_path):
+    run = train_tiny("dem_vae", tmp_path)
+    assert run.metrics == {}
+    test = run.evaluate("test", samples=3)
+    assert Run(tmp_path).metrics == {"test": test}
+    valid = run.evaluate("valid")
+    assert json.loads((tmp_path / "evaluation.json").read_text()) == {"test": test, "valid": valid}
+    assert run.metric("importance_samples") == 3 and "importance_samples" not in valid
+    assert run.verdict.state == Run(tmp_path).verdict.state
+    assert run.evaluate("test", samples=3) == test
+
+
+def test_evaluate_measures_ones_own_texts_and_writes_nothing(tmp_path):
+    run = train_tiny("vae", tmp_path)
+    measured = run.evaluate(data=TEXTS)
+    assert measured["nll_elbo_nats_per_sentence"] > 0
+    assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_a_run_from_a_file_finds_its_corpus_again_with_labels_and_from_anywhere(tmp_path, monkeypatch):
+    lines = [f"theme{text.split()[0][1:2]}\t{text}" for text in some_texts()]
+    (tmp_path / "texts.tsv").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    trained = train_tiny("dem_vae", tmp_path / "run", "texts.tsv", label_columns=["theme"], max_length=6)
+    here = trained.evaluate("test")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = Run(tmp_path / "run")
+    assert again.corpus.label_names.keys() == {"theme"}
+    assert again.evaluate("test") == here
+    assert {"homogeneity_theme", "homogeneity_theme_chance"} <= here.keys()
+    (tmp_path / "texts.tsv").write_text("\n".join(lines[::-1]))
+    with pytest.raises(ValueError, match="is not what this run was trained on: its checksum differs; put the old file"):
+        Run(tmp_path / "run").evaluate("test")
+    (tmp_path / "texts.tsv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"texts\.tsv does not exist"):
+        Run(tmp_path / "run").evaluate("test")
+
+
+def test_a_run_on_texts_in_memory_has_them_until_it_is_opened_again(tmp_path):
+    run = train_tiny("vae", tmp_path)
+    assert run.evaluate("test")
+    with pytest.raises(ValueError, match="trained on texts in memory, which it does not keep: pass them to evaluate"):
+        Run(tmp_path).evaluate("test")
+    assert Run(tmp_path).evaluate(data=some_texts())
+
+
+def test_a_run_of_the_embedded_corpus_knows_the_entropy(tmp_path):
+    run = train_tiny("vae", tmp_path, "toy-modes", epochs=1, batch_size=512)
+    measured = Run(run.directory).evaluate("test", batch_size=512)
+    assert measured["nll_elbo_above_entropy_nats_per_sentence"] > 0
