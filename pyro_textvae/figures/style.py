@@ -26,9 +26,9 @@ LABEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00
 """Okabe & Ito (2008): eight colours, distinct under protanopia, deuteranopia and tritanopia."""
 
 COMPONENT_COLOURS = (
-    *("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#444444"),
+    *("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#222222"),
 )
-"""Tol's muted scheme (nine colours) and a dark grey; other than the labels', so that none seems to mean the other."""
+"""Tol's muted scheme (nine colours) and near-black; other than the labels', so that none seems to mean the other."""
 
 OTHER = "#BBBBBB"
 INK, FAINT = "#222222", "#888888"
