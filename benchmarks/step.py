@@ -25,6 +25,7 @@ from torch import Tensor
 
 from pyro_textvae.batch import Batch, Batches
 from pyro_textvae.objective import Objective
+from pyro_textvae.optim import JointOptim
 from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.size import Size
 from pyro_textvae.vae import MAX_PLATE_NESTING, TextVAE
@@ -104,15 +105,14 @@ def torch_arm(name: str, loss: Callable[[Batch], Tensor], optimizer: torch.optim
     return Arm(name, step, lambda: optimizer.zero_grad(set_to_none=True))
 
 
-def svi_arm(name: str, vae: TextVAE, elbo: object) -> Arm:
-    def zeros() -> None:
-        # As SVI leaves gradients behind it: it sets them to zeros, and the next backward adds to those.
+def svi_arm(name: str, vae: TextVAE, elbo: object, optimizer: type[PyroOptim]) -> Arm:
+    def gradients() -> None:
+        # As the optimiser leaves them: Pyro's own sets them to zeros, and the next backward adds to those.
         for parameter in vae.parameters():
-            parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = None if optimizer is JointOptim else torch.zeros_like(parameter)
 
-    optimizer = PyroOptim(torch.optim.AdamW, {"lr": LEARNING_RATE, "fused": True})
-    svi = SVI(vae.model, vae.guide, optimizer, elbo)
-    return Arm(name, lambda batch: svi.step(batch), zeros)
+    svi = SVI(vae.model, vae.guide, optimizer(torch.optim.AdamW, {"lr": LEARNING_RATE, "fused": True}), elbo)
+    return Arm(name, lambda batch: svi.step(batch), gradients)
 
 
 def measured(model: Model, hidden: int, cell: Literal["lstm", "gru"], batches: list[Batch]) -> Result:
@@ -135,8 +135,9 @@ def measured(model: Model, hidden: int, cell: Literal["lstm", "gru"], batches: l
     memory_ours = measure.peak_mebibytes(ours, longest)
 
     theirs = TraceEnum_ELBO if model.variables else TraceMeanField_ELBO
-    svi = svi_arm("SVI.step, our ELBO", recipe.vae, recipe.objective)
-    svi_pyro = svi_arm(f"SVI.step, {theirs.__name__}", recipe.vae, theirs(max_plate_nesting=MAX_PLATE_NESTING))
+    svi = svi_arm("SVI.step, our ELBO", recipe.vae, recipe.objective, JointOptim)
+    pyros = theirs(max_plate_nesting=MAX_PLATE_NESTING)
+    svi_pyro = svi_arm(f"SVI.step, {theirs.__name__}", recipe.vae, pyros, PyroOptim)
     for arm in (again, svi, svi_pyro):
         arm.seconds(rest[0])
 

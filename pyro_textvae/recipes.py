@@ -191,7 +191,7 @@ def _warm_up(updates: int) -> Weight:
 
 @recipe
 def gm_vae(
-    size: Size, variables: int = 1, components: int = 10, mutual_information: float = 0.0, warm_up: int = 0
+    size: Size, variables: int = 1, components: int = 10, mutual_information: float = 0.0, warm_up: int = 500
 ) -> Recipe:
     """Gaussian-mixture prior, the plain ELBO: its components merge (Shi et al. 2020)."""
     return _gaussian_mixture(size, variables, components, DispersedELBO(0.0, mutual_information, _warm_up(warm_up)))
@@ -204,7 +204,7 @@ def dgm_vae(
     components: int = 10,
     dispersion: float = 0.8,
     mutual_information: float = 0.0,
-    warm_up: int = 0,
+    warm_up: int = 500,
 ) -> Recipe:
     """Dispersed Gaussian mixture: `dispersion` of L_d is given back, so components need not merge (Shi et al. 2020)."""
     return _gaussian_mixture(
@@ -220,18 +220,21 @@ def dem_vae(
     components: int = 10,
     dispersion: float = 0.8,
     mutual_information: float = 1.0,
-    warm_up: int = 0,
-    concentration: float = 20.0,
-    component_concentration: float = 10.0,
+    warm_up: int = 500,
+    concentration: float | None = None,
+    component_concentration: float | None = None,
 ) -> Recipe:
     """Dispersed exponential-family mixture with mutual information: clusters one can read (Shi et al. 2020).
 
-    The two concentrations are the posterior's and the components', of the "vmf" family.
+    The two concentrations are the posterior's (None: 20) and the components' (None: 10), of the "vmf" family alone.
     """
     if family == "gaussian":
+        if concentration is not None or component_concentration is not None:
+            raise ValueError("a concentration was given, but Gaussian components have none: leave it out or take 'vmf'")
         return dgm_vae(size, variables, components, dispersion, mutual_information, warm_up)
     if family != "vmf":
         raise ValueError(f"'family' is {family!r}, but components are 'gaussian' or 'vmf'")
+    concentration, component_concentration = concentration or 20.0, component_concentration or 10.0
     z_posterior = VonMisesFisherPosterior(size.features, size.latent, concentration, variables)
     return compose(
         size,

@@ -29,12 +29,12 @@ SHARED: dict[str, Any] = dict(
     precision="bfloat16",
     learning_rate=3e-3,
     decay="linear",
-    epochs=4,
+    epochs=6,
     max_vocabulary=10_004,
 )
 PTB = SHARED | dict(latent=32)
-PTB_MIXTURE = SHARED | dict(warm_up=2000, variables=20, components=5, latent=2)
-DIALOG_MIXTURE = SHARED | dict(warm_up=3000, variables=3, components=5, latent=5, max_length=40)
+PTB_MIXTURE = SHARED | dict(warm_up=3000, variables=20, components=5, latent=2)
+DIALOG_MIXTURE = SHARED | dict(warm_up=5000, variables=3, components=5, latent=5, max_length=40)
 
 ROWS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ptb-lstm_lm": ("lstm_lm", "ptb", SHARED),

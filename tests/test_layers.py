@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("batch",),
     ("encoders", "posteriors", "priors", "decoders"),
     ("vae",),
-    ("schedules", "objective", "terms"),
+    ("schedules", "objective", "terms", "optim"),
     ("updates", "refine"),
     ("recipes",),
     ("evaluation",),

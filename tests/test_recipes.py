@@ -33,6 +33,10 @@ CHANGES = [
 @pytest.mark.parametrize("changes", CHANGES, ids=lambda changes: "-".join(map(str, changes.values())) or "plain")
 @EVERY_RECIPE
 def test_every_parameter_of_every_recipe_gets_a_gradient_from_its_own_objective(name, changes):
+    if name == "lstm_lm" and changes.get("cell") == "gru":
+        with pytest.raises(ValueError, match="lstm_lm is an LSTM: leave 'cell' out"):
+            recipes()[name](a_size(**changes))
+        return
     made = recipes()[name](a_size(**changes))
     objective = Objective(made.vae, made.objective)
     # Two batches: in a small network one may happen to leave a rectified unit dark.
