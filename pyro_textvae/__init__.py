@@ -1,7 +1,7 @@
 """Text VAEs as Pyro programs, which say when they collapse.
 
-    run = pyro_textvae.train(model="dem_vae")
-    run.verdict; run.metrics; run.sample(5); run.figures()
+run = pyro_textvae.train(model="dem_vae")
+run.verdict; run.metrics; run.sample(5); run.figures()
 """
 
 from pyro_textvae.corpus import Corpus

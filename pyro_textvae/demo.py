@@ -1,6 +1,6 @@
-"""The demo: which mixtures collapse, and what keeps them from it, in six small runs side by side.
+"""The demo: which mixtures collapse, and what keeps them from it, in small runs side by side.
 
-Two questions, each on an embedded corpus whose true entropy is known:
+Two questions, each on an embedded corpus whose true entropy is known; the second is asked with `modes`:
 
     toy         with and without dispersion, with and without mutual information: what finds the topics?
     toy-modes   do modes collapse although z stays informative? The case that dispersion is made for (Shi et al. 2020)
@@ -48,9 +48,14 @@ EXPERIMENTS = (
     Experiment("gm_vae-information", "gm_vae", "toy", TOY | INFORMATION),
     Experiment("dgm_vae", "dgm_vae", "toy", TOY | DISPERSION),
     Experiment("dem_vae", "dem_vae", "toy", TOY | BOTH),
+)
+"""With and without dispersion, with and without mutual information."""
+
+MODES_EXPERIMENTS = (
     Experiment("gm_vae", "gm_vae", "toy-modes", MODES | NEITHER),
     Experiment("dgm_vae", "dgm_vae", "toy-modes", MODES | DISPERSION),
 )
+"""Where modes collapse although z stays informative."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """One optimiser over all parameters, for `pyro.infer.SVI`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import pyro
@@ -25,6 +26,7 @@ class JointOptim(PyroOptim):
         self, optimizer: type[torch.optim.Optimizer], arguments: dict[str, Any], clip: float | None = None
     ) -> None:
         super().__init__(optimizer, arguments)
+        self.make: Callable[[list[Tensor]], torch.optim.Optimizer] = partial(optimizer, **arguments)
         self.clip = clip
         self.optimizer: torch.optim.Optimizer | None = None
         self._loaded: dict[str, Any] | None = None
@@ -34,7 +36,7 @@ class JointOptim(PyroOptim):
         if self.optimizer is None:
             store = pyro.get_param_store()
             params.sort(key=lambda parameter: str(store.param_name(parameter)))
-            self.optimizer = self.pt_optim_constructor(params, **self.pt_optim_args)
+            self.optimizer = self.make(params)
             if self._loaded is not None:
                 self.optimizer.load_state_dict(self._loaded)
         known = {parameter for group in self.optimizer.param_groups for parameter in group["params"]}

@@ -1,5 +1,6 @@
 """The sizes and shapes that the parts of one text VAE share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,7 +57,7 @@ class Size:
                 raise ValueError(f"'{name}' is {value!r}, but it is one of {', '.join(map(repr, known))}")
 
     @property
-    def recurrent(self) -> type[nn.RNNBase]:
+    def recurrent(self) -> Callable[..., nn.RNNBase]:
         """The recurrent network of encoder and decoder."""
         return nn.LSTM if self.cell == "lstm" else nn.GRU
 

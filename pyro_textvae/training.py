@@ -1,104 +1,32 @@
-"""train(): from a recipe's name and a corpus to a Run. One loop for every recipe."""
+"""train(): from a recipe's name and a corpus to a Run."""
 
 import inspect
 import json
-import math
 import platform
-import signal
-import threading
-import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import pyro
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from pyro_textvae.batch import Batches
-from pyro_textvae.checkpoint import FORMAT, read_json, save_tensors, write_atomically, write_json
+from pyro_textvae.checkpoint import FORMAT, read_json, write_json
 from pyro_textvae.corpus import NAMED, TOYS, Corpus
-from pyro_textvae.decay import DECAYS
 from pyro_textvae.errors import did_you_mean
-from pyro_textvae.evaluation import evaluate, judge
-from pyro_textvae.objective import Objective
+from pyro_textvae.evaluation import CollapseWarning
+from pyro_textvae.loop import Diverged, Loop, Training
 from pyro_textvae.posteriors import BatchNormalisedMean, Point
-from pyro_textvae.recipes import Recipe, recipes
+from pyro_textvae.recipes import recipes
 from pyro_textvae.run import Run, build
-from pyro_textvae.schedules import END, weight_at
 from pyro_textvae.size import Size
 
-LEARNING_RATES = {"adamw": 2e-3, "sgd": 1.0}
-OPTIMIZERS = tuple(LEARNING_RATES)
-PRECISIONS = ("float32", "bfloat16")
-SELECTIONS = ("loss", "elbo")
-
-
-class Diverged(ArithmeticError):
-    """The loss stopped being a number."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a recipe is trained.
-
-    epochs              passes over the training split
-    batch_size          sentences a batch
-    optimizer           "adamw" (fused) or "sgd"
-    learning_rate       None: 2e-3 for adamw, 1.0 for sgd
-    clip                largest global gradient norm
-    decay               how the learning rate falls and training stops (decay.py): "none", "linear", "zhu2020",
-                        "shi2020"
-    patience            stop after so many epochs without a better validation loss, counted from where every KL
-                        schedule has reached its end (before, that loss may well rise); None: never
-    select              the best epoch has the lowest validation "loss" (schedules at their end) or "elbo"
-    exact_length        batches of one sentence length each (the protocol of Zhu et al. 2020)
-    precision           "float32", or "bfloat16": autocast, with q, KL and softmax in float32
-    threads             torch threads on a CPU; "auto" is 1, since a second one waits more than it works
-    checkpoint_seconds  how long at most between two savings of last.safetensors
-    """
-
-    epochs: int = 20
-    batch_size: int = 32
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float | None = None
-    weight_decay: float = 0.0
-    clip: float = 5.0
-    decay: Literal["none", "linear", "zhu2020", "shi2020"] = "none"
-    patience: int | None = None
-    select: Literal["loss", "elbo"] = "loss"
-    exact_length: bool = False
-    precision: Literal["float32", "bfloat16"] = "float32"
-    threads: int | Literal["auto"] = "auto"
-    checkpoint_seconds: float = 60.0
-
-    def __post_init__(self) -> None:
-        for name, or_else in (("epochs", 1), ("batch_size", 1), ("patience", None), ("threads", "auto")):
-            value = getattr(self, name)
-            if value != or_else and not (isinstance(value, int) and value >= 1):
-                raise ValueError(f"'{name}' is {value!r}, but a whole number of at least 1 is needed")
-        for name in ("learning_rate", "clip", "weight_decay", "checkpoint_seconds"):
-            value, zero = getattr(self, name), name in ("weight_decay", "checkpoint_seconds")
-            if value is not None and not (value > 0 or (zero and value == 0)):
-                raise ValueError(f"'{name}' is {value!r}, but {'0 or more' if zero else 'more than 0'} is needed")
-        for name, known in (
-            ("optimizer", OPTIMIZERS),
-            ("precision", PRECISIONS),
-            ("select", SELECTIONS),
-            ("decay", tuple(DECAYS)),
-        ):
-            value = getattr(self, name)
-            if value not in known:
-                raise ValueError(f"'{name}' is {value!r}{did_you_mean(value, known)}; it is one of {', '.join(known)}")
-
-    @property
-    def initial_rate(self) -> float:
-        return LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
-
+__all__ = ["Diverged", "Training", "train"]
 
 CORPUS_OPTIONS = tuple(
     name for name, p in inspect.signature(Corpus.open).parameters.items() if p.kind is p.KEYWORD_ONLY
@@ -131,6 +59,7 @@ def train(
     recipe_options  the recipe's own, Size's (hidden=..., latent=...), Training's (batch_size=...) and the corpus's
                     (max_vocabulary=...)
 
+    With progress the verdict is printed; without, one that is not healthy is a CollapseWarning.
     Raises ValueError for wrong names and values, Diverged for a loss that is no number. Ctrl-C saves before it stops.
     """
     given = _sorted_options(model, recipe_options)
@@ -159,7 +88,7 @@ def train(
         begun = _prepare(directory, settings, corpus, data, resume)
         run = Run(directory)
         run.corpus = corpus  # it is open already
-        loop = _Loop(run, recipe, corpus, training, where, progress, drop_singletons=normalised)
+        loop = Loop(run, recipe, corpus, training, where, progress, drop_singletons=normalised)
         if begun:
             loop.restore()
         elif progress:
@@ -186,6 +115,8 @@ def _finish(run: Run, corpus: Corpus, seed: int, progress: bool) -> None:
     run.report()
     if progress:
         tqdm.write(f"{run.name}: {run.verdict}\n  {run.directory / 'report.md'}")
+    elif run.verdict.state not in ("healthy", "no code"):
+        warnings.warn(f"{run.directory}: {run.verdict}", CollapseWarning, stacklevel=3)
 
 
 def _sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -333,309 +264,3 @@ def _source(data: Any) -> str | None:
 def _get(settings: dict[str, Any], group: str, name: str) -> Any:
     value = settings.get(group)
     return value.get(name) if isinstance(value, dict) else value
-
-
-class _Stop:
-    """Remembers that Ctrl-C or a termination signal came, so that a step is never left half done."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread may listen
-            return
-        # One that is ignored stays so: a shell starts what runs in the background like that.
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
-        for number in before:
-            signal.signal(number, self._hear)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _hear(self, number: int, frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt("stopped at once: what was saved before stays")
-        self.asked = True
-
-
-@dataclass
-class _Place:
-    """Where training stands; what a checkpoint keeps beside the tensors."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    tokens: int = 0
-    sentences: int = 0
-
-
-class _Loop:
-    """The training loop of one run."""
-
-    def __init__(
-        self,
-        run: Run,
-        recipe: Recipe,
-        corpus: Corpus,
-        training: Training,
-        device: torch.device,
-        progress: bool,
-        drop_singletons: bool,
-    ) -> None:
-        self.files, self.directory, self.seed = run, run.directory, run.recipe["seed"]
-        self.corpus, self.training, self.device, self.progress = corpus, training, device, progress
-        self.objective = Objective(recipe.vae, recipe.objective).to(device)
-        self.drop_singletons = drop_singletons
-        self.place = _Place()
-        self.rows: list[dict[str, float]] = []
-        self.sums: dict[str, Tensor] = {}
-        self.bad_step = torch.full((), -1, device=device)
-        self.saved = time.monotonic()
-        self.stop = _Stop()
-        self.optimizer = self._optimizer(training.initial_rate)
-
-    def _optimizer(self, rate: float) -> torch.optim.Optimizer:
-        parameters, decay = self.objective.parameters(), self.training.weight_decay
-        if self.training.optimizer == "sgd":
-            return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, fused=True)
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
-
-    # The loop.
-
-    def run(self) -> None:
-        with self.stop.listening(), pyro.validation_enabled(False):
-            while not self.done:
-                self._epoch()
-                self._end_of_epoch()
-                self._obey()
-
-    @property
-    def done(self) -> bool:
-        """Whether training is over; read from the rows, so a run goes on with more epochs as if asked at first."""
-        training, losses = self.training, self._losses
-        if self.place.epoch >= training.epochs or DECAYS[training.decay](losses, training.epochs).stop:
-            return True
-        if training.patience is None or not losses:
-            return False
-        warming_up = sum(not self._schedules_ended(row["step"]) for row in self.rows)
-        return len(losses) - 1 - max(losses.index(min(losses)), warming_up) >= training.patience
-
-    @property
-    def _losses(self) -> list[float]:
-        name = "loss" if self.training.select == "loss" else "nll_elbo_nats_per_sentence"
-        return [row[f"valid_{name}"] for row in self.rows]
-
-    def _schedules_ended(self, step: float) -> bool:
-        """Whether every term has its final weight, to a hundredth: a sigmoid gets no closer in a finite time."""
-        weights = [(weight_at(term.weight, step), weight_at(term.weight, END)) for term in self.objective.elbo.terms]
-        return all(math.isclose(now, end, rel_tol=0.01) for now, end in weights)
-
-    def _obey(self) -> None:
-        """Stop where a signal asked for it; everything is saved by now."""
-        if self.stop.asked:
-            raise KeyboardInterrupt(f"stopped and saved: go on with resume=True and output={self.directory}")
-
-    def _epoch(self) -> None:
-        place, training = self.place, self.training
-        batches = Batches(
-            self.corpus.splits["train"],
-            training.batch_size,
-            seed=self.seed,
-            epoch=place.epoch,
-            exact_length=training.exact_length,
-            start=place.batch,
-            drop_singletons=self.drop_singletons,
-        )
-        if self.progress and batches.dropped and not place.step:
-            tqdm.write(f"{batches.dropped} sentences an epoch are left out: no other has their length")
-        self.objective.train()
-        parameters = list(self.objective.parameters())
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
-        shown, shown_tokens, shown_at = {}, place.tokens, time.monotonic()
-        with tqdm(
-            total=place.batch + len(batches),
-            initial=place.batch,
-            desc=f"epoch {place.epoch + 1}/{training.epochs}",
-            unit="batch",
-            leave=False,
-            disable=None if self.progress else True,
-            mininterval=0.5,
-        ) as bar:
-            for batch in batches:
-                began = time.monotonic()
-                on_device = batch.to(self.device, non_blocking=True)
-                with autocast:
-                    loss = self.objective(on_device, place.step)
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                norm = nn.utils.clip_grad_norm_(parameters, training.clip)
-                self.optimizer.step()
-                self._note(loss.detach(), norm, len(batch))
-                place.step += 1
-                place.batch += 1
-                place.tokens += batch.real.numel()
-                place.sentences += len(batch)
-                place.seconds += time.monotonic() - began
-                # What follows reads from the device, so it happens now and then, not at every step.
-                if self.device.type == "cpu" or place.step % 50 == 0:
-                    self._check_finite()
-                if bar.update() and not bar.disable:
-                    shown = {name: value.item() / place.sentences for name, value in self.sums.items()}
-                    speed = (place.tokens - shown_tokens) / (time.monotonic() - shown_at)
-                    bar.set_postfix_str(_line(shown, speed), refresh=False)
-                if self.stop.asked or time.monotonic() - self.saved > training.checkpoint_seconds:
-                    self.save()
-                self._obey()
-        self._check_finite()
-
-    def _note(self, loss: Tensor, norm: Tensor, sentences: int) -> None:
-        bad = (self.bad_step < 0) & ~(torch.isfinite(loss) & torch.isfinite(norm))
-        self.bad_step = torch.where(bad, self.place.step, self.bad_step)
-        for name, value in self.objective.elbo.report.items():
-            value = value * sentences
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-
-    def _check_finite(self) -> None:
-        """Raise Diverged if a loss or a gradient since the start was no number, naming the terms that were none."""
-        bad = int(self.bad_step)
-        if bad < 0:
-            return
-        report = {name: value.item() for name, value in self.objective.elbo.report.items()}
-        broken = [name for name, value in report.items() if not math.isfinite(value)]
-        terms = [name for name in broken if name not in ("elbo", "loss")]  # which are sums of these
-        raise self._diverged(terms or broken or ["the gradient"], bad)
-
-    def _diverged(self, broken: list[str], step: int) -> Diverged:
-        last = self.directory / "last.safetensors"
-        kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was saved yet"
-        return Diverged(
-            f"training stopped being numbers at step {step} (epoch {self.place.epoch + 1}): {', '.join(broken)} "
-            f"is not finite; {kept}. A learning rate of {self._rate():g} may be too high: begin a new run with a tenth "
-            f"of it, or with a clip below {self.training.clip:g}"
-        )
-
-    def _rate(self) -> float:
-        return self.optimizer.param_groups[0]["lr"]
-
-    def _end_of_epoch(self) -> None:
-        place, training = self.place, self.training
-        train_means = {name: value.item() / place.sentences for name, value in self.sums.items()}
-        valid = self._validate()
-        row: dict[str, float] = {
-            "epoch": place.epoch + 1,
-            "step": place.step,
-            "seconds": round(place.seconds, 3),
-            "tokens_per_second": round(place.tokens / max(place.seconds, 1e-9), 1),
-            "learning_rate": self._rate(),
-        }
-        row |= {f"train_{name}": value for name, value in train_means.items()}
-        row |= {f"valid_{name}": value for name, value in valid.items()}
-        if not math.isfinite(valid["loss"]):
-            broken = [f"the validation's {name}" for name, value in valid.items() if not math.isfinite(value)]
-            raise self._diverged(broken, place.step)
-        self.rows.append(row)
-        write_atomically(
-            self.directory / "metrics.jsonl", "".join(json.dumps(each) + "\n" for each in self.rows).encode()
-        )
-        losses = self._losses
-        if losses[-1] == min(losses):
-            self._save("best.safetensors", self._weights(), {"epoch": place.epoch + 1})
-        if self.progress:
-            tqdm.write(f"epoch {place.epoch + 1:>3}  {_line(valid, None)}  | {judge(valid).state}")
-        decision = DECAYS[training.decay](losses, training.epochs)
-        if decision.reload_best:
-            weights, _ = self.files.tensors("best.safetensors")
-            self.objective.vae.load_state_dict(weights)
-        if decision.rate_factor != self._rate() / training.initial_rate:
-            self._change_rate(training.initial_rate * decision.rate_factor, anew=decision.reload_best)
-        self.place = _Place(epoch=place.epoch + 1, step=place.step)
-        self.sums = {}
-        self.save()
-
-    def _change_rate(self, rate: float, anew: bool) -> None:
-        if anew:
-            self.optimizer = self._optimizer(rate)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
-    @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
-        """The loss with every schedule at its end, and what the verdict needs, on the validation split."""
-        split = self.corpus.splits["valid"]
-        self.objective.eval()
-        total = torch.zeros((), device=self.device)
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(self.seed)
-            for batch in Batches(split, self.training.batch_size, shuffle=False):
-                total += self.objective(batch.to(self.device), END) * len(batch)
-            measured = evaluate(self.objective.vae, split, seed=self.seed, deep=False)
-        return {"loss": total.item() / len(split)} | measured
-
-    # Saving and resuming.
-
-    def _weights(self) -> dict[str, Tensor]:
-        return dict(self.objective.vae.state_dict())
-
-    def _save(self, name: str, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Save to a file of the run, but never weights that are no numbers: they would replace good ones."""
-        for parameter, value in self.objective.vae.named_parameters():
-            if not torch.isfinite(value).all():
-                raise self._diverged([parameter], self.place.step)
-        save_tensors(self.directory / name, tensors, state | {"run": self.files.identity})
-
-    def save(self) -> None:
-        """Write everything that going on exactly needs, atomically."""
-        self._check_finite()
-        tensors = {f"vae.{name}": value for name, value in self._weights().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
-        tensors |= {f"sum.{name}": value for name, value in self.sums.items()}
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        state = {"place": asdict(self.place), "rows": self.rows, "learning_rate": self._rate()}
-        self._save("last.safetensors", tensors, state)
-        self.saved = time.monotonic()
-
-    def restore(self) -> None:
-        """Go back to what `save` wrote."""
-        tensors, state = self.files.tensors("last.safetensors")
-        part: dict[str, dict[str, Tensor]] = {"vae": {}, "optimizer": {}, "sum": {}, "random": {}}
-        for name, value in tensors.items():
-            group, _, rest = name.partition(".")
-            part[group][rest] = value
-        self.objective.vae.load_state_dict(part["vae"])
-        self._change_rate(state["learning_rate"], anew=False)
-        optimizer = self.optimizer.state_dict()
-        for name, value in part["optimizer"].items():
-            index, _, rest = name.partition(".")
-            optimizer["state"].setdefault(int(index), {})[rest] = value
-        self.optimizer.load_state_dict(optimizer)
-        self.sums = {name: value.to(self.device) for name, value in part["sum"].items()}
-        torch.set_rng_state(part["random"]["cpu"])
-        if "cuda" in part["random"] and self.device.type == "cuda":
-            torch.cuda.set_rng_state(part["random"]["cuda"], self.device)
-        self.rows = state["rows"]
-        self.place = _Place(**state["place"])
-
-
-def _line(values: dict[str, float], speed: float | None) -> str:
-    """What a progress line says: NLL and KLs in nats a sentence, tokens a second."""
-    wanted = {
-        "loss": "loss",
-        "elbo": "elbo",
-        "nll_elbo_nats_per_sentence": "nll",
-        "kl_z": "kl_z",
-        "kl_c": "kl_c",
-        "kl_z_nats_per_sentence": "kl_z",
-        "kl_c_nats_per_sentence": "kl_c",
-        "active_units": "active",
-    }
-    shown = [f"{short} {values[name]:.2f}" for name, short in wanted.items() if name in values]
-    return "  ".join(shown + ([f"{speed:,.0f} tokens/s"] if speed is not None else []))

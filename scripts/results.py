@@ -1,7 +1,7 @@
-"""Train the rows of docs/results.md, measure them and write the table: every number there comes from here.
+"""Train the rows of docs/results.md, measure them and write the table: every number of it comes from here.
 
     python scripts/results.py train ROW --data DIR       one row, resumed if it was stopped
-    python scripts/results.py measure ROW --data DIR     importance-weighted bound on test, figures
+    python scripts/results.py measure ROW                valid and test, importance-weighted bound, pictures
     python scripts/results.py write                      docs/results.md and its pictures from every measured row
 
 DIR holds ptb/ (train, valid and test .txt.gz) and dailydialog/ (the JSON lines; converted by scripts/dailydialog.py).
@@ -73,6 +73,71 @@ def train(row: str, data: Path, seed: int) -> None:
     )
 
 
+def measure(row: str) -> None:
+    """The metrics of docs/results.md, with the importance-weighted bound on test, and the run's pictures."""
+    run = pyro_textvae.load(RUNS / row)
+    run.evaluate("valid")
+    run.evaluate("test", samples=SAMPLES)
+    run.figures()
+    run.report()
+
+
+COLUMNS = {
+    "NLL (ELBO)": "nll_elbo_nats_per_sentence",
+    "s.e.": "nll_elbo_standard_error",
+    f"NLL (IW, {SAMPLES})": "nll_importance_weighted_nats_per_sentence",
+    "PPL (ELBO)": "perplexity_elbo",
+    f"PPL (IW, {SAMPLES})": "perplexity_importance_weighted",
+    "KL": "kl_nats_per_sentence",
+    "MI (aggregate)": "mutual_information_aggregate_nats",
+    "MI (in batch)": "mutual_information_in_batch_nats",
+    "I(c;x)": "information_c_nats",
+    "AU": "active_units",
+    "dispersion": "dispersion_nats_per_sentence",
+}
+LABELS = ("act", "emotion")
+
+
+def cells(run: pyro_textvae.Run) -> list[str]:
+    """One row of the table, on test."""
+    test, history = run.metrics["test"], run.history
+    shown = [f"{test[name]:.2f}" if name in test else "-" for name in COLUMNS.values()]
+    for label in LABELS:
+        values = [test.get(f"homogeneity_{label}{end}") for end in ("", "_chance")]
+        shown.append(f"{values[0]:.3f} ({values[1]:.3f})" if values[0] is not None and values[1] is not None else "-")
+    planned = run.recipe["training"]["epochs"]
+    minutes = sum(row["seconds"] for row in history) / 60
+    losses = [row["valid_loss"] for row in history]
+    gained = f"{losses[-2] - losses[-1]:.2f}" if len(losses) > 1 else "-"
+    return [
+        *shown,
+        run.verdict.state,
+        f"{len(history)} of {planned}",
+        gained,
+        f"{minutes:.0f}",
+        str(run.recipe["seed"]),
+    ]
+
+
+def write() -> None:
+    """Put every measured row into docs/results.md, between its two marks, and its picture beside it."""
+    page = Path("docs/results.md")
+    rows = [row for row in ROWS if (RUNS / row / "evaluation.json").exists()]
+    head = ["row", *COLUMNS, *(f"homogeneity, {label} (chance)" for label in LABELS), "verdict", "epochs"]
+    head += ["last gain of valid loss", "minutes of training", "seed"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join([f"`{row}`", *cells(pyro_textvae.load(RUNS / row))]) + " |" for row in rows]
+    for row in rows:
+        picture = RUNS / row / "figures" / "latent_space.png"
+        if picture.exists():
+            target = page.parent / "images" / f"{row}.png"
+            target.write_bytes(picture.read_bytes())
+            lines += ["", f"![Posterior means of {row} on its validation split](images/{target.name})"]
+    begin, end = "<!-- table: scripts/results.py write -->", "<!-- end of table -->"
+    before, rest = page.read_text().split(begin)
+    page.write_text(f"{before}{begin}\n\n" + "\n".join(lines) + f"\n\n{end}" + rest.split(end)[1])
+
+
 @dataclass
 class Arguments:
     action: Annotated[Literal["train", "measure", "write"], tyro.conf.Positional]
@@ -82,10 +147,14 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> None:
-    if arguments.action != "write" and arguments.row not in ROWS:
+    if arguments.action == "write":
+        write()
+    elif arguments.row not in ROWS:
         sys.exit(f"unknown row {arguments.row!r}; the rows are {', '.join(ROWS)}")
-    if arguments.action == "train":
+    elif arguments.action == "train":
         train(arguments.row, arguments.data, arguments.seed)
+    else:
+        measure(arguments.row)
 
 
 if __name__ == "__main__":

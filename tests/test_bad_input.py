@@ -164,10 +164,10 @@ def test_resuming_where_there_is_nothing_begins_a_run(tmp_path):
 
 
 def test_a_run_that_never_finished_an_epoch_says_so(tmp_path, monkeypatch):
-    from pyro_textvae import training as module
+    from pyro_textvae import loop
 
-    monkeypatch.setattr(module, "evaluate", lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
-    monkeypatch.setattr(module._Stop, "_hear", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt()))
+    monkeypatch.setattr(loop, "evaluate", lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(loop.Stop, "_hear", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         train_tiny("vae", tmp_path)
     assert Run(tmp_path).history == []

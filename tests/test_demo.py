@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pyro_textvae import demo as module
-from pyro_textvae.demo import EXPERIMENTS, Experiment, Shown, demo
+from pyro_textvae.demo import EXPERIMENTS, MODES_EXPERIMENTS, Experiment, Shown, demo
 from pyro_textvae.recipes import recipes
 
 SMALL = {"epochs": 1, "batch_size": 256, "hidden": 8, "embedding": 8, "latent": 2}
@@ -78,7 +78,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path):
 def test_the_experiments_differ_in_dispersion_and_mutual_information_alone():
     for corpus in ("toy", "toy-modes"):
         settings = []
-        for experiment in EXPERIMENTS:
+        for experiment in EXPERIMENTS + MODES_EXPERIMENTS:
             if experiment.corpus == corpus:
                 every = {"dispersion": 0.0} | recipes().options(experiment.recipe) | experiment.options
                 settings.append(every)

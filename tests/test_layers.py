@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("checkpoint",),
     ("run",),
     ("decay",),
+    ("loop",),
     ("training",),
     ("demo",),
     ("cli",),

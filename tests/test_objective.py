@@ -273,6 +273,7 @@ def test_svi_and_a_torch_optimiser_take_the_same_steps_to_the_bit(name):
     svi = SVI(pyros.vae.model, pyros.vae.guide, adam(0.01), loss=pyros.objective)
     for seed in range(5):
         optimiser.zero_grad()
+        ours.objective.step = seed  # which SVI counts itself
         loss = seeded(ours.objective.differentiable_loss, ours.vae.generative, ours.vae.inference, batch, seed=seed)
         loss.backward()
         optimiser.step()

@@ -172,7 +172,7 @@ def test_the_three_mixtures_differ_in_what_is_given_back():
     losses = {}
     for name in MIXTURES:
         torch.manual_seed(0)
-        made = recipes()[name](a_size(), components=4)
+        made = recipes()[name](a_size(), components=4, warm_up=0)
         losses[name] = Objective(made.vae, made.objective)(a_batch(), 0).item()
         report = {key: value.item() for key, value in made.objective.report.items()}
         given_back = {"gm_vae": 0, "dgm_vae": 0.8 * report["dispersion"]}.get(
@@ -183,7 +183,9 @@ def test_the_three_mixtures_differ_in_what_is_given_back():
 
 
 def test_the_mixture_of_von_mises_fisher_components_is_one_of_dem_vaes_families():
-    made = recipes()["dem_vae"](a_size(), family="vmf", variables=3, components=4, component_concentration=5.0)
+    made = recipes()["dem_vae"](
+        a_size(), family="vmf", variables=3, components=4, component_concentration=5.0, warm_up=0
+    )
     assert isinstance(made.vae.prior, VonMisesFisherMixture)
     assert isinstance(made.vae.posterior.z_posterior, VonMisesFisherPosterior)
     assert made.vae.prior.concentration.item() == 5

@@ -21,7 +21,7 @@ from tiny import (
     train_until_killed,
 )
 
-from pyro_textvae import training as module
+from pyro_textvae import loop
 from pyro_textvae.batch import Batches
 from pyro_textvae.checkpoint import load_tensors
 from pyro_textvae.corpus import Corpus
@@ -30,6 +30,7 @@ from pyro_textvae.objective import Objective, TextELBO
 from pyro_textvae.recipes import Recipe, compose, recipes
 from pyro_textvae.run import Run
 from pyro_textvae.schedules import Linear
+from pyro_textvae.size import Size
 from pyro_textvae.terms import KL, BetaELBO, Reconstruction
 from pyro_textvae.training import Diverged, Training, train
 
@@ -113,7 +114,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, call: int, where: object, name
 def test_ctrl_c_at_any_step_loses_nothing(tmp_path, monkeypatch, call):
     train_tiny("vae", tmp_path / "whole", dropout=0.2)
     with monkeypatch.context() as patch:
-        interrupt_at(patch, call, module._Loop, "_note")
+        interrupt_at(patch, call, loop.Loop, "_note")
         with pytest.raises(KeyboardInterrupt, match="resume=True"):
             train_tiny("vae", tmp_path / "stopped", dropout=0.2)
     assert load_tensors(tmp_path / "stopped" / "last.safetensors")[1]["place"]["step"] == call
@@ -125,7 +126,7 @@ def test_ctrl_c_at_any_step_loses_nothing(tmp_path, monkeypatch, call):
 def test_ctrl_c_during_a_validation_is_heard_after_it_also_in_the_last_epoch(tmp_path, monkeypatch, epoch):
     train_tiny("vae", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        interrupt_at(patch, epoch, module, "evaluate")
+        interrupt_at(patch, epoch, loop, "evaluate")
         with pytest.raises(KeyboardInterrupt, match="stopped and saved"):
             train_tiny("vae", tmp_path / "stopped")
     assert len(Run(tmp_path / "stopped").history) == epoch
@@ -138,7 +139,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(module, "evaluate", impatient)
+    monkeypatch.setattr(loop, "evaluate", impatient)
     with pytest.raises(KeyboardInterrupt, match="at once"):
         train_tiny("vae", tmp_path / "run")
 
@@ -285,7 +286,7 @@ def test_a_step_is_that_of_torch_with_clipped_gradients(tmp_path, optimizer):
 
     corpus = Corpus.open(some_texts())
     torch.manual_seed(0)
-    made = recipes()["ae"](module.Size(len(corpus.vocabulary), hidden=16, embedding=8, latent=4))
+    made = recipes()["ae"](Size(len(corpus.vocabulary), hidden=16, embedding=8, latent=4))
     objective = Objective(made.vae, made.objective)
     (batch,) = Batches(corpus.splits["train"], 1000)
     by_hand = {
@@ -338,7 +339,7 @@ def test_patience_stops_after_that_many_epochs_without_a_better_loss(tmp_path):
 def test_patience_waits_for_the_end_of_the_warm_up(tmp_path, monkeypatch):
     """During the warm-up the KL grows unpunished, so the loss at full weight rises, and falls only after it."""
     losses = iter([50.0, 60.0, 70.0, 80.0, 75.0, 60.0, 45.0, 44.0, 45.0, 46.0, 47.0, 1.0])
-    monkeypatch.setattr(module._Loop, "_validate", lambda self: {"loss": next(losses)})
+    monkeypatch.setattr(loop.Loop, "_validate", lambda self: {"loss": next(losses)})
     updates = len(Batches(Corpus.open(some_texts()).splits["train"], 16))
     run = train_tiny("annealed_vae", tmp_path, epochs=12, patience=3, warm_up=4 * updates)
     assert [row["valid_loss"] for row in run.history][-3:] == [45.0, 46.0, 47.0]  # counted from the 44, not the 50
@@ -346,7 +347,7 @@ def test_patience_waits_for_the_end_of_the_warm_up(tmp_path, monkeypatch):
 
 def test_patience_counts_from_the_end_of_the_warm_up_even_if_nothing_gets_better(tmp_path, monkeypatch):
     losses = iter([50.0] + [60.0] * 20)
-    monkeypatch.setattr(module._Loop, "_validate", lambda self: {"loss": next(losses)})
+    monkeypatch.setattr(loop.Loop, "_validate", lambda self: {"loss": next(losses)})
     updates = len(Batches(Corpus.open(some_texts()).splits["train"], 16))
     run = train_tiny("annealed_vae", tmp_path, epochs=20, patience=3, warm_up=4 * updates, shape="sigmoid")
     assert len(run.history) == 4 + 3
@@ -479,7 +480,7 @@ def test_a_gradient_that_is_no_number_stops_though_the_loss_was_one(tmp_path, mo
 
 
 def test_a_validation_that_is_no_number_stops_before_it_counts_as_best(tmp_path, monkeypatch):
-    monkeypatch.setattr(module._Loop, "_validate", lambda self: {"loss": float("nan"), "kl": 1.0})
+    monkeypatch.setattr(loop.Loop, "_validate", lambda self: {"loss": float("nan"), "kl": 1.0})
     with pytest.raises(Diverged, match="the validation's loss is not finite; no checkpoint was saved yet"):
         train_tiny("vae", tmp_path)
     assert not (tmp_path / "best.safetensors").exists()
@@ -568,7 +569,7 @@ def test_training_on_cuda_learns_and_its_run_opens_on_the_cpu(name, tmp_path):
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["vae", "bn_vae", "dem_vae", "vmf_vae"])
 def test_no_step_of_training_waits_for_cuda(name, tmp_path, monkeypatch):
-    forward, note = Objective.forward, module._Loop._note
+    forward, note = Objective.forward, loop.Loop._note
 
     def watched(self, batch, step):
         if step > 2 and self.training:  # the first ones set up kernels
@@ -580,7 +581,7 @@ def test_no_step_of_training_waits_for_cuda(name, tmp_path, monkeypatch):
         torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(Objective, "forward", watched)
-    monkeypatch.setattr(module._Loop, "_note", noted)
+    monkeypatch.setattr(loop.Loop, "_note", noted)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns that the mode is a prototype
         train_tiny(name, tmp_path, device="cuda", epochs=1)

@@ -21,12 +21,12 @@ from pyro_textvae.evaluation.collapse import (
 )
 from pyro_textvae.evaluation.generation import beam, greedy, linear, sample, spherical
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll, perplexity, reconstruct, standard_error
-from pyro_textvae.evaluation.verdict import Verdict, judge
+from pyro_textvae.evaluation.verdict import CollapseWarning, Verdict, judge
 from pyro_textvae.posteriors import BatchNormalisedMean
 from pyro_textvae.priors import Mixture, StandardNormal
 from pyro_textvae.vae import TextVAE
 
-__all__ = ["evaluate", "judge", "Verdict", "greedy", "sample", "beam", "linear", "spherical"]
+__all__ = ["evaluate", "judge", "Verdict", "CollapseWarning", "greedy", "sample", "beam", "linear", "spherical"]
 
 
 def evaluate(

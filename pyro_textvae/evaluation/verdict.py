@@ -46,6 +46,10 @@ SPREAD_BEYOND_POSTERIORS = 10.0
 """Times the spread of the codes themselves, above which most components lie where no sentence is."""
 
 
+class CollapseWarning(UserWarning):
+    """A run ended in a state that is not healthy, and nothing was printed that says so."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """A state, the rules and numbers that gave it, and one thing to try."""
