@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from pyro_textvae.checkpoint import read_json
 from pyro_textvae.corpus import Corpus

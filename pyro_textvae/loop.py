@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pyro
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from pyro_textvae.batch import Batches
 from pyro_textvae.checkpoint import save_tensors, write_atomically

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from pyro_textvae.batch import Batches
 from pyro_textvae.checkpoint import FORMAT, read_json, write_json
