@@ -16,7 +16,7 @@ export MPLBACKEND ?= Agg
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.installed  ## train gm_vae and dem_vae on the embedded corpus; says where runs and pictures are
+demo: $(VENV)/.installed  ## train four mixtures on the embedded corpus; says where runs and pictures are
 	$(BIN)/pyro-textvae demo $(ARGS)
 
 test: $(VENV)/.installed-dev  ## the tests and doctests (one of them: make test ARGS="-k vmf")

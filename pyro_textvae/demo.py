@@ -35,7 +35,7 @@ class Experiment:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-# Small enough for three minutes on one core, large enough that the collapse is the method's and not the training's.
+# Small enough for some minutes on one core, large enough that the collapse is the method's and not the training's.
 TOY: dict[str, Any] = {"epochs": 12, "batch_size": 64, "latent": 8, "hidden": 96, "warm_up": 300}
 MODES: dict[str, Any] = {"epochs": 12, "batch_size": 64, "latent": 8, "hidden": 96, "warm_up": 150}
 NEITHER = {"mutual_information": 0.0}

@@ -45,7 +45,7 @@ COMMANDS = {function.__name__: function for group in GROUPS.values() for functio
 
 EXAMPLES = """\
   pyro-textvae demo
-      six small runs in three minutes, and a picture of which collapsed
+      four small runs in some minutes, and a picture of which collapsed
   pyro-textvae train dem_vae --data reviews.txt --output runs/reviews
       on a text of yours, a sentence a line; also .tsv, .jsonl or a folder
   pyro-textvae sample runs/reviews --count 5

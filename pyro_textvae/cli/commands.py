@@ -39,7 +39,7 @@ FAILED_ON = 3
 def demo(*, output: Path = Path("runs/demo"), seed: Seed = 0, modes: bool = False, as_json: AsJson = False) -> Answer:
     """Train four small mixtures side by side: which collapse, which do not, and why.
 
-    On the embedded corpus, in one to three minutes. Run again, it goes on where it stopped and trains nothing twice.
+    On the embedded corpus, in some minutes. Run again, it goes on where it stopped and trains nothing twice.
 
     Args:
         output: the directory for its runs, table and picture

@@ -100,7 +100,7 @@ def _trained(run: "Run") -> str:
         lines.append(f"- true entropy of the corpus: {entropy:.3f} nats a sentence, the floor of every NLL")
     if rows:
         seconds = sum(row["seconds"] for row in rows)
-        speed = rows[-1]["tokens_per_second"]
+        speed = sum(row["tokens_per_second"] * row["seconds"] for row in rows) / max(seconds, 1e-9)
         lines.append(f"- {len(rows)} epochs, {rows[-1]['step']:,} updates, {_time(seconds)}, {speed:,.0f} tokens/s")
     lines.append("- with " + ", ".join(f"{name} {version}" for name, version in recipe.get("versions", {}).items()))
     return "## What was trained\n\n" + "\n".join(lines)
@@ -181,7 +181,8 @@ def _components(run: "Run") -> str:
     code = assignment.argmax(-1).numpy()  # (N, M)
     text = "## Components\n\nShares and words are those of "
     text += f"{len(split):,} training sentences, each given to its likeliest component; words are those that are "
-    text += "over-represented in it (log-odds); samples are drawn from the component."
+    text += "over-represented in it (log-odds); samples are drawn from the component. The verdict's "
+    text += "components in use count probabilities: one that is never the likeliest may still have its share of them."
     if prior.variables > VARIABLES:
         text += f" Shown are the {VARIABLES} of {prior.variables} discrete variables that tell most."
     for m in order:
@@ -211,7 +212,7 @@ def _table(run: "Run", prior: Mixture, split: Split, code: np.ndarray, variable:
             top = Counter(present.tolist()).most_common(1)
             cells.append(f"{names[top[0][0]]} ({top[0][1] / len(present):.0%})" if top else "-")
         cells += [
-            _escaped(", ".join(typical) or "(none stand out)"),
+            _escaped(typical),
             "<br>".join(map(_escaped, _drawn_from(run, prior, variable, k))),
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -289,10 +290,13 @@ def _reproduce(run: "Run") -> str:
     text = "## How to reproduce\n\n"
     text += "`texts` stands for the texts that were in memory.\n\n" if texts else ""
     text += f"```python\nimport pyro_textvae\n\n{call(run)}\n```"
-    text += "" if texts else f"\n\nor\n\n```\n{command(run)}\n```"
+    # The command line knows the recipes of the package alone.
+    built_in = run.name in recipes() and recipes()[run.name].__module__ == recipes.__module__
+    text += f"\n\nor\n\n```\n{command(run)}\n```" if built_in and not texts else ""
+    text += "" if built_in else f"\n\nImport the file that defines `{run.name}` first."
     return text + (
         "\n\nThe same versions on the same kind of processor give the same weights. "
-        f"`pyro_textvae.load({run.directory.name!r})`, from the folder above, opens this run."
+        f"`pyro_textvae.load({run.directory.name!r})` opens this run, from the folder that this run's directory lies in."
     )
 
 

@@ -515,6 +515,15 @@ def test_a_notebook_shows_the_figure_itself(trained: dict[str, Run]):
     assert figure._repr_png_().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("kind", ["gm_vae", "several"])
+def test_a_components_words_are_words_of_the_corpus(trained: dict[str, Run], kind: str):
+    run = trained[kind]
+    rows = [line for line in report.markdown(run).splitlines() if "<br>" in line]
+    cells = [row.split(" | ")[-2] for row in rows]
+    assert len(cells) >= run.metrics["valid"]["components"] if run.metrics else cells
+    assert all(word in run.vocabulary for cell in cells if cell != "none stand out" for word in cell.split(", "))
+
+
 def test_texts_that_are_gone_leave_the_latent_pictures_out_and_say_so(trained: dict[str, Run]):
     run = Run(trained["gm_vae"].directory)
     with pytest.warns(UserWarning, match="does not keep its texts"):
