@@ -82,7 +82,8 @@ class Shown:
         lines += [
             "KL, I(c;x): nats a sentence that the code and its component tell. Spread: how far apart the components'",
             "means lie. Homogeneity: with the planted label that the components agree with most, 0 to 1 (by chance).",
-            "NLL: the ELBO, nats a sentence; no model is below the true entropy.",
+            "Where I(c;x) is 0.00 it reads the last trace of what q(c|x) prefers.",
+            "NLL: the ELBO, nats a sentence; in expectation no model is below the true entropy.",
             "",
             "pictures side by side",
             *(f"  {picture}" for picture in self.pictures),

@@ -73,11 +73,12 @@ class Training:
     def __post_init__(self) -> None:
         for name, or_else in (("epochs", 1), ("batch_size", 1), ("patience", None), ("threads", "auto")):
             value = getattr(self, name)
-            if value != or_else and not (isinstance(value, int) and value >= 1):
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if not whole and not (value is or_else or value == or_else == "auto"):
                 raise ValueError(f"'{name}' is {value!r}, but a whole number of at least 1 is needed")
         for name in ("learning_rate", "clip", "weight_decay", "checkpoint_seconds"):
             value, zero = getattr(self, name), name in ("weight_decay", "checkpoint_seconds")
-            if value is not None and not (value > 0 or (zero and value == 0)):
+            if value is not None and not (0 < value < math.inf or (zero and value == 0)):
                 raise ValueError(f"'{name}' is {value!r}, but {'0 or more' if zero else 'more than 0'} is needed")
         for name, known in (
             ("optimizer", OPTIMIZERS),
@@ -293,14 +294,16 @@ class Loop:
             "tokens_per_second": round(place.tokens / max(place.seconds, 1e-9), 1),
             "learning_rate": self._rate(),
         }
-        row |= {f"train_{name}": value for name, value in train_means.items()}
+        # An autoencoder's KL is infinite by its nature, and JSON has no word for that: it is left out.
+        row |= {f"train_{name}": value for name, value in train_means.items() if math.isfinite(value)}
         row |= {f"valid_{name}": value for name, value in valid.items()}
         if not math.isfinite(valid["loss"]):
             broken = [f"the validation's {name}" for name, value in valid.items() if not math.isfinite(value)]
             raise self._diverged(broken, place.step)
         self.rows.append(row)
         write_atomically(
-            self.directory / "metrics.jsonl", "".join(json.dumps(each) + "\n" for each in self.rows).encode()
+            self.directory / "metrics.jsonl",
+            "".join(json.dumps(each, allow_nan=False) + "\n" for each in self.rows).encode(),
         )
         losses = self._losses
         if losses[-1] == min(losses):

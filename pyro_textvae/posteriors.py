@@ -3,6 +3,7 @@
 With M discrete variables z is split in M parts of D numbers: batch shape (M, B) under a plate of variables.
 """
 
+import math
 from typing import cast
 
 import pyro
@@ -137,6 +138,8 @@ class VonMisesFisherPosterior(nn.Module):
         super().__init__()
         if latent < 2:
             raise ValueError(f"'latent' is {latent}, but a von Mises-Fisher code lives on a sphere: at least 2")
+        if not 0 < concentration < math.inf:
+            raise ValueError(f"'concentration' is {concentration!r}, but a posterior's must be positive and finite")
         self.variables = variables
         self.direction = nn.Linear(features, latent * (variables or 1))
         self.register_buffer("concentration", torch.tensor(float(concentration)))

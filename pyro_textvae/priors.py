@@ -159,8 +159,8 @@ class VonMisesFisherMixture(Mixture):
 
     def __init__(self, latent: int, variables: int = 1, components: int = 10, concentration: float = 10.0) -> None:
         super().__init__(latent, variables, components)
-        if not concentration > 0:
-            raise ValueError(f"'component_concentration' is {concentration!r}, but it must be positive")
+        if not 0 < concentration < math.inf:
+            raise ValueError(f"'component_concentration' is {concentration!r}, but it must be positive and finite")
         self.direction = nn.Parameter(torch.randn(variables, components, latent))
         self.register_buffer("concentration", torch.tensor(float(concentration)))
 

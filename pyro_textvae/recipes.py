@@ -138,7 +138,7 @@ def vae(size: Size) -> Recipe:
 
 @recipe
 def annealed_vae(size: Size, shape: Literal["linear", "sigmoid"] = "linear", warm_up: int = 2000) -> Recipe:
-    """VAE whose KL weight rises from 0 to 1 in `warm_up` updates, linearly or as a sigmoid (Bowman et al. 2016)."""
+    """VAE whose KL weight rises to 1 in `warm_up` updates, linearly or (to 0.998) as a sigmoid (Bowman et al. 2016)."""
     if shape not in ("linear", "sigmoid"):
         raise ValueError(f"'shape' is {shape!r}, but a warm-up is 'linear' or 'sigmoid'")
     if warm_up < 1:
@@ -234,11 +234,12 @@ def dem_vae(
         return dgm_vae(size, variables, components, dispersion, mutual_information, warm_up)
     if family != "vmf":
         raise ValueError(f"'family' is {family!r}, but components are 'gaussian' or 'vmf'")
-    concentration, component_concentration = concentration or 20.0, component_concentration or 10.0
-    z_posterior = VonMisesFisherPosterior(size.features, size.latent, concentration, variables)
+    of_posterior = 20.0 if concentration is None else concentration
+    of_components = 10.0 if component_concentration is None else component_concentration
+    z_posterior = VonMisesFisherPosterior(size.features, size.latent, of_posterior, variables)
     return compose(
         size,
         posterior=WithComponents(z_posterior, size.features, variables, components),
-        prior=VonMisesFisherMixture(size.latent, variables, components, component_concentration),
+        prior=VonMisesFisherMixture(size.latent, variables, components, of_components),
         objective=DispersedELBO(dispersion, mutual_information, _warm_up(warm_up)),
     )

@@ -220,7 +220,9 @@ class Run:
     def evaluate(
         self, split: str = "test", *, samples: int = 0, seed: int = 0, data: Any = None, batch_size: int = 64
     ) -> dict[str, float]:
-        """Measure the best weights on a split, and write that to evaluation.json; or on a list of texts, `data`.
+        """Measure the best weights on a split or on a list of texts, `data`.
+
+        A split's measures go to evaluation.json, in place of all that was measured on it before.
 
         `samples` is the number of importance samples for the importance-weighted bound; 0 leaves it out.
         """

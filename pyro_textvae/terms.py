@@ -114,10 +114,16 @@ class MIConstraint(Term):
         return (self.nats - kl.mean()).clamp_min(0).expand(len(draw.batch))
 
 
+def _check_weight(name: str, weight: Weight) -> None:
+    if not callable(weight) and not 0 <= weight < math.inf:
+        raise ValueError(f"the {name} is {weight!r}, but a weight is finite and at least 0")
+
+
 class BetaELBO(TextELBO):
     """Reconstruction + weight KL (Higgins et al. 2017); `weight` may be a schedule (annealing: Bowman et al. 2016)."""
 
     def __init__(self, weight: Weight = 1.0) -> None:
+        _check_weight("weight of the KL", weight)
         super().__init__(Reconstruction(), KL(weight))
 
 
@@ -148,6 +154,7 @@ class DispersedELBO(TextELBO):
                 f"'dispersion' is {dispersion!r}; it lies in 0 (the plain ELBO) to 1 (no dispersion left in it): above "
                 "1, components that flee from each other lower the loss without bound"
             )
+        _check_weight("mutual_information", mutual_information)
         terms: list[Term] = [Reconstruction(), KL(weight), Dispersion(_times(weight, dispersion))]
         if mutual_information:
             terms.append(MutualInformation(_times(weight, mutual_information)))

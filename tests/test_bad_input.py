@@ -317,3 +317,24 @@ def test_outside_the_main_thread_training_goes_without_listening_for_signals(tmp
     thread.start()
     thread.join()
     assert not failed and pyro_textvae.load(tmp_path).history
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "what"),
+    [
+        ("vmf_vae", {"concentration": -3.0}, "'concentration' is -3.0"),
+        ("vmf_vae", {"concentration": 0}, "'concentration' is 0"),
+        ("dem_vae", {"family": "vmf", "concentration": 0}, "'concentration' is 0"),
+        ("dem_vae", {"family": "vmf", "component_concentration": 0}, "'component_concentration' is 0"),
+        ("dem_vae", {"concentration": 5.0}, "Gaussian components have none"),
+        ("beta_vae", {"beta": -1.0}, "the weight of the KL is -1.0"),
+        ("beta_vae", {"beta": float("nan")}, "the weight of the KL is nan"),
+        ("gm_vae", {"mutual_information": -1.0}, "the mutual_information is -1.0"),
+        ("vae", {"learning_rate": float("inf")}, "'learning_rate' is inf"),
+        ("vae", {"epochs": True}, "'epochs' is True"),
+        ("vae", {"epochs": 1.0}, "'epochs' is 1.0"),
+    ],
+)
+def test_an_option_outside_its_range_is_refused(tmp_path, recipe, options, what):
+    with pytest.raises(ValueError, match=what):
+        train(recipe, ["a b c", "b c d", "c d a"] * 5, output=tmp_path / "run", progress=False, **options)

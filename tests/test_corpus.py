@@ -497,3 +497,9 @@ def test_penn_treebank_has_the_sizes_of_the_papers(data_folder: Path):
         "test": (3_761, 78_669, 4_794),
     }
     assert len(corpus.vocabulary) == 9_998 + 4  # 9,999 types with <unk>
+
+
+def test_a_toy_corpus_that_was_altered_has_no_entropy_to_be_read_against():
+    assert Corpus.open("toy").entropy is not None
+    for corpus in (Corpus.open("toy", max_vocabulary=50), Corpus.open("toy", max_length=6)):
+        assert corpus.entropy is None and any("entropy is not theirs" in note for note in corpus.notes)

@@ -171,6 +171,10 @@ def write_ids(text: Text, folder: Path, options: dict[str, Any]) -> None:
         summary[split] = n
     for file in folder.glob("*.read"):
         file.unlink()
+    entropy = text.entropy
+    if entropy is not None and (summary["train"]["unknown"] or any(n["truncated"] for n in summary.values())):
+        entropy = None
+        notes.append("sentences were cut or words made unknown, so the grammar's entropy is not theirs: it is left out")
     about = {
         "name": text.name,
         "source": text.source,
@@ -178,7 +182,7 @@ def write_ids(text: Text, folder: Path, options: dict[str, Any]) -> None:
         "counts": summary,
         "sha256": digest.hexdigest(),
         "options": options,
-        "entropy": text.entropy,
+        "entropy": entropy,
         "notes": notes,
         "words": vocabulary.words,
     }

@@ -106,7 +106,8 @@ def active_units(means: Tensor) -> int:
     """How many dimensions of posterior means (N, D) vary over the split: unbiased variance above 0.01. N >= 2.
 
     Of a von Mises-Fisher posterior the mean lies inside the unit sphere (direction times A(concentration)), so that its
-    variances sum to less than 1: with D > 100 none need be active. Under batch normalisation all are, by construction.
+    variances sum to less than 1: with D > 100 none need be active. Under batch normalisation
+    all are, where gamma^2 exceeds 0.01.
     """
     return int((means.double().var(0) > LARGEST_VARIANCE_OF_AN_IDLE_UNIT).sum())
 
@@ -116,8 +117,8 @@ def spread(points: Tensor) -> float:
     return points.double().var(-2, correction=0).sum(-1).mean().item()
 
 
-def component_pairwise_kl(prior: Mixture, assignment: Tensor | None = None) -> float:
-    """KL(p(z|c=i) || p(z|c=j)), nats, the mean over variables and ordered pairs of different components.
+def component_pairwise_kl(prior: Mixture, assignment: Tensor | None = None) -> Tensor:
+    """KL(p(z|c=i) || p(z|c=j)), nats, the mean over ordered pairs of different components: one for each variable, (M,).
 
     With q(c|x) (N, M, K) given, pairs are weighed by how much both are used, q(i) q(j): one idle component that lies
     far away hides nothing then of all others having merged.
@@ -132,7 +133,7 @@ def component_pairwise_kl(prior: Mixture, assignment: Tensor | None = None) -> f
         use = assignment.double().mean(0)  # (M, K)
         # Where one component is all that is used, no pair is: all count alike, but for rounding.
         weight = weight * (use[:, :, None] * use[:, None, :] + 1e-9)
-    return ((weight * kl).sum((1, 2)) / weight.sum((1, 2))).mean().item()
+    return (weight * kl).sum((1, 2)) / weight.sum((1, 2))
 
 
 def information_of_components(assignment: Tensor) -> tuple[float, float, float]:

@@ -121,7 +121,7 @@ def _posterior(metrics: Mapping[str, float]) -> Verdict | None:
 
 def _modes(metrics: Mapping[str, float]) -> Verdict | None:
     apart, information = metrics.get("component_pairwise_kl_in_use_nats"), metrics.get("information_c_nats")
-    if apart is None or information is None or _dead(metrics):
+    if apart is None or information is None:
         return None
     greatest = metrics["discrete_variables"] * math.log(metrics["components"])
     told = f"c tells {information:.2f} of at most {greatest:.2f} nats of the sentence"
@@ -131,7 +131,7 @@ def _modes(metrics: Mapping[str, float]) -> Verdict | None:
             (f"the components in use coincide: KL between two of them is {apart:.3f} nats, below {MERGED_KL}", told),
             "'dem_vae', or 'dgm_vae' with more 'dispersion': the plain ELBO pulls components together",
         )
-    if information < SILENT_INFORMATION * greatest:
+    if information < SILENT_INFORMATION * greatest and not _dead(metrics):  # a component alone can tell nothing
         return Verdict(
             "mode collapse",
             (

@@ -296,7 +296,7 @@ def _reproduce(run: "Run") -> str:
     text += "" if built_in else f"\n\nImport the file that defines `{run.name}` first."
     return text + (
         "\n\nThe same versions on the same kind of processor give the same weights. "
-        f"`pyro_textvae.load({run.directory.name!r})` opens this run, from the folder that this run's directory lies in."
+        f"`pyro_textvae.load({run.directory.name!r})` opens this run, from the folder in which its directory lies."
     )
 
 
