@@ -61,7 +61,7 @@ def latent_space(
         panels = [*((near, each, TSNE) for each in found), (linear, found[-1], kind)]
         unit = 1.0
     half = half_width([(None if kind == TSNE else points, where) for where, _, kind in panels], unit)
-    figure = new_figure(4.4 * len(panels), 5.7, header=0.95)
+    figure = new_figure(max(8.8, 4.4 * len(panels)), 5.7, header=0.95)  # room for the subtitle
     shown: list[Any] = []
     for axes, (where, by, kind) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         title = f"by {by.title}" if isinstance(by, Groups) else "by length in words"
@@ -92,7 +92,7 @@ def variables(run: "Run", split: str = "valid", limit: int = 1000, *, most: int 
     half = half_width(list(zip(found, maps, strict=True)), 1.0)
     columns = min(4, len(found))
     rows = -(-len(found) // columns)
-    figure = new_figure(3.3 * columns, 3.4 * rows + 0.95, header=0.95)
+    figure = new_figure(max(8.0, 3.3 * columns), 3.4 * rows + 0.95, header=0.95)
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in grid[len(found) :]:
         axes.set_axis_off()
