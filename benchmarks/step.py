@@ -50,7 +50,7 @@ class Model:
 
     def build(self, hidden: int, cell: Literal["lstm", "gru"]) -> Recipe:
         size = Size(measure.VOCABULARY, EMBEDDING, hidden, self.latent, cell=cell)
-        mixture = dict(variables=self.variables, components=self.components) if self.variables else {}
+        mixture = dict(variables=self.variables, components=self.components, warm_up=0) if self.variables else {}
         return recipes()[self.recipe](size, **mixture)
 
 
