@@ -30,6 +30,7 @@ from pyro_textvae.checkpoint import FORMAT, load_tensors, read_json, write_atomi
 from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import Verdict, evaluate, generation, judge
+from pyro_textvae.evaluation.codes import code_of
 from pyro_textvae.posteriors import VonMisesFisherPosterior, WithComponents
 from pyro_textvae.priors import Mixture
 from pyro_textvae.recipes import Recipe, recipes
@@ -229,14 +230,9 @@ class Run:
         if data is not None:
             texts = self._split(data)
             return evaluate(self.vae, texts, importance_samples=samples, seed=seed, batch_size=batch_size)
-        if split not in self.corpus.splits:
-            raise ValueError(
-                f"unknown split {split!r}{did_you_mean(split, self.corpus.splits)}: the corpus has "
-                f"{', '.join(self.corpus.splits)}"
-            )
         measured = evaluate(
             self.vae,
-            self.corpus.splits[split],
+            self.corpus.split(split),
             label_names=self.corpus.label_names,
             entropy=(self.corpus.entropy or {}).get("nats_per_sentence"),
             importance_samples=samples,
@@ -321,7 +317,7 @@ class Run:
     @torch.no_grad()
     def _code(self, batch: Batch) -> Tensor:
         mean = self.vae.posterior.z(self.vae.encoder(batch)).mean  # pyright: ignore[reportCallIssue]
-        return self.vae.prior.join(mean) if isinstance(self.vae.prior, Mixture) else mean
+        return code_of(self.vae, mean)
 
     def _decode(self, codes: Tensor, decoding: str, temperature: float, max_length: int) -> list[str]:
         decoder = self.vae.decoder

@@ -21,6 +21,7 @@ from pyro_textvae.corpus.ids import is_whole, write_ids
 from pyro_textvae.corpus.sources import NAMED, TOYS, find
 from pyro_textvae.corpus.split import Split
 from pyro_textvae.corpus.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
+from pyro_textvae.errors import did_you_mean
 
 __all__ = ["BOS", "EOS", "NAMED", "PAD", "SPECIALS", "TOYS", "UNK", "Corpus", "Split", "Vocabulary"]
 
@@ -118,6 +119,14 @@ class Corpus:
         corpus = _opened(folder)
         corpus.source = text.source  # the same content may lie elsewhere by now
         return corpus
+
+    def split(self, name: str) -> Split:
+        """A split by its name; raises ValueError for one that the corpus has not."""
+        if name not in self.splits:
+            raise ValueError(
+                f"unknown split {name!r}{did_you_mean(name, self.splits)}: the corpus has {', '.join(self.splits)}"
+            )
+        return self.splits[name]
 
     def encode(self, texts: Iterable[str]) -> Split:
         """Encode new texts as this corpus was: same vocabulary, same length, same lower-casing."""

@@ -68,13 +68,6 @@ def a_part(split: Split, limit: int, seed: int = 0) -> Split:
     return Split(tokens, offsets, {name: np.asarray(ids[chosen]) for name, ids in split.labels.items()})
 
 
-def find_split(run: "Run", split: str) -> Split:
-    splits = run.corpus.splits
-    if split not in splits:
-        raise ValueError(f"unknown split {split!r}{did_you_mean(split, splits)}: the corpus has {', '.join(splits)}")
-    return splits[split]
-
-
 def read(
     run: "Run",
     split: str = "valid",
@@ -106,7 +99,7 @@ def read_all(
     vae, prior = run.vae, run.vae.prior
     if prior.code == 0:
         raise ValueError(f"a {run.name!r} has no code to picture: draw its training_curves, or train 'vae'")
-    whole = find_split(run, split)
+    whole = run.corpus.split(split)
     part = a_part(whole, limit, seed)
     names = run.corpus.label_names
     if column is not None and column not in names:
