@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pyro_textvae.batch import Batch
 from pyro_textvae.corpus import BOS, EOS, PAD, UNK
-from pyro_textvae.encoders import at_least_float32
+from pyro_textvae.linear_cross_entropy import linear_cross_entropy
 from pyro_textvae.size import Size
 
 State = tuple[Tensor, ...]
@@ -57,13 +57,16 @@ class RecurrentDecoder(nn.Module):
         outputs, after = self.network(inputs, state if len(state) == 2 else state[0])
         return outputs, after if isinstance(after, tuple) else (after,)
 
-    def logits(self, outputs: Tensor) -> Tensor:
-        """Unnormalised log-probabilities (..., V) of the next word."""
+    def _last_layer(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the logits are linear in, and that layer's weight and bias."""
         outputs = F.dropout(outputs, self.size.dropout, self.training)
         if self.output is not None:
-            return self.output(outputs)
-        projected = cast(nn.Linear, self.to_embedding)(outputs)
-        return F.linear(projected, self.embedding.weight, self.output_bias)
+            return outputs, self.output.weight, self.output.bias
+        return cast(nn.Linear, self.to_embedding)(outputs), self.embedding.weight, cast(Tensor, self.output_bias)
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Unnormalised log-probabilities (..., V) of the next word."""
+        return F.linear(*self._last_layer(outputs))
 
     def step(self, words: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
         """One word on: words (B,), code (B, code) to logits (B, V) and the new state."""
@@ -79,7 +82,7 @@ class RecurrentDecoder(nn.Module):
         outputs, _ = self.states(words, code, self.start(code))
         real = outputs.flatten(0, 1).index_select(0, batch.real)  # (N, H)
         targets = batch.targets.flatten().index_select(0, batch.real)
-        losses = F.cross_entropy(at_least_float32(self.logits(real)), targets, reduction="none")
+        losses = linear_cross_entropy(*self._last_layer(real), targets)
         return -losses.new_zeros(len(batch)).index_add(0, batch.sentence, losses)
 
     def _drop_words(self, words: Tensor) -> Tensor:

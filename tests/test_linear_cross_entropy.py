@@ -1,0 +1,75 @@
+import pytest
+import torch
+from torch import Tensor
+
+from pyro_textvae.linear_cross_entropy import ROWS, linear_cross_entropy, plain_linear_cross_entropy
+
+COUNTS = (1, ROWS - 1, ROWS, 2 * ROWS + 3)
+
+
+def an_output_layer(count: int, dtype: torch.dtype = torch.float64, bias: bool = True) -> list[Tensor | None]:
+    generator = torch.Generator().manual_seed(count)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=dtype).requires_grad_()
+
+    targets = torch.randint(11, (count,), generator=generator)
+    return [normal(count, 5), normal(11, 5), normal(11) if bias else None, targets]
+
+
+def differentiated(function, layer: list[Tensor | None], scale: Tensor) -> list[Tensor]:
+    inputs = [tensor for tensor in layer[:3] if tensor is not None]
+    losses = function(*layer)
+    return [losses.detach(), *torch.autograd.grad((losses * scale).sum(), inputs)]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_values_and_gradients_are_pytorchs(count, bias):
+    layer, scale = an_output_layer(count, bias=bias), torch.randn(count, dtype=torch.float64)
+    expected = differentiated(plain_linear_cross_entropy, layer, scale)
+    torch.testing.assert_close(differentiated(linear_cross_entropy, layer, scale), expected, atol=1e-13, rtol=1e-12)
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    assert torch.autograd.gradcheck(linear_cross_entropy, an_output_layer(3))
+
+
+@pytest.mark.parametrize("fixed", [0, 1])
+def test_what_needs_no_gradient_gets_none(fixed):
+    layer = an_output_layer(4)
+    layer[fixed].requires_grad_(False)
+    linear_cross_entropy(*layer).sum().backward()
+    assert [tensor.grad is None for tensor in layer[:3]] == [i == fixed for i in range(3)]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_without_gradients_the_value_is_the_same(count):
+    layer = an_output_layer(count)
+    with torch.no_grad():
+        without = linear_cross_entropy(*layer)
+    torch.testing.assert_close(without, linear_cross_entropy(*layer).detach())
+
+
+def test_logits_beyond_what_exp_can_hold_give_finite_losses_and_gradients():
+    inputs, weight, bias, targets = an_output_layer(4, torch.float32)
+    got = differentiated(linear_cross_entropy, [1e4 * inputs.detach().requires_grad_(), weight, bias, targets], 1.0)
+    assert all(torch.isfinite(tensor).all() for tensor in got)
+
+
+def test_under_autocast_losses_are_float32_and_as_near_as_pytorchs():
+    layer, scale = an_output_layer(2 * ROWS + 3, torch.float32), torch.ones(2 * ROWS + 3)
+    exact = differentiated(plain_linear_cross_entropy, layer, scale)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = differentiated(linear_cross_entropy, layer, scale)
+        theirs = differentiated(plain_linear_cross_entropy, layer, scale)
+    assert all(tensor.dtype == torch.float32 for tensor in ours)
+    for tensor, other, true in zip(ours, theirs, exact, strict=True):
+        assert (tensor - true).abs().max() <= 1.5 * (other - true).abs().max()
+
+
+def test_a_second_derivative_is_refused_and_plain_pytorch_gives_it():
+    layer = an_output_layer(3)
+    with pytest.raises(RuntimeError, match="plain_linear_cross_entropy"):
+        torch.autograd.grad(linear_cross_entropy(*layer).sum(), layer[0], create_graph=True)
+    assert torch.autograd.gradgradcheck(plain_linear_cross_entropy, layer)
