@@ -176,10 +176,18 @@ class Batches:
         return len(self.split) - int((self._bounds[:, 1] - self._bounds[:, 0]).sum())
 
     def __iter__(self) -> Iterator[Batch]:
-        for first, end in self._bounds[self.start :]:
-            index = self._order[first:end]
-            flat, words = self.split.gather(index)
-            yield Batch._of(flat, words, {name: column[index] for name, column in self.split.labels.items()}, index)
+        for number in range(self.start, len(self._bounds)):
+            yield self[number]
+
+    def __getitem__(self, number: int) -> Batch:
+        first, end = self._bounds[number]
+        index = self._order[first:end]
+        flat, words = self.split.gather(index)
+        return Batch._of(flat, words, {name: column[index] for name, column in self.split.labels.items()}, index)
+
+    def random(self) -> Batch:
+        """Any batch of the epoch, drawn uniformly from torch's generator."""
+        return self[int(torch.randint(len(self._bounds), ()))]
 
     @cached_property
     def _plan(self) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pyro_textvae.batch import Batches
+from pyro_textvae.batch import Batch, Batches
 from pyro_textvae.checkpoint import save_tensors, write_atomically
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.decay import DECAYS
@@ -25,6 +25,7 @@ from pyro_textvae.objective import Objective
 from pyro_textvae.recipes import Recipe
 from pyro_textvae.run import Run
 from pyro_textvae.schedules import END, weight_at
+from pyro_textvae.updates import Side
 
 LEARNING_RATES = {"adamw": 2e-3, "sgd": 1.0}
 OPTIMIZERS = tuple(LEARNING_RATES)
@@ -151,6 +152,13 @@ class Loop:
         self.files, self.directory, self.seed = run, run.directory, run.recipe["seed"]
         self.corpus, self.training, self.device, self.progress = corpus, training, device, progress
         self.objective = Objective(recipe.vae, recipe.objective).to(device)
+        self.updates = recipe.updates
+        self.parameters = list(self.objective.parameters())
+        self.resting: dict[Side, list[nn.Parameter]] = {
+            "both": [],
+            "guide": [*recipe.vae.prior.parameters(), *recipe.vae.decoder.parameters()],
+            "model": [*recipe.vae.encoder.parameters(), *recipe.vae.posterior.parameters()],
+        }
         self.drop_singletons = drop_singletons
         self.place = Place()
         self.rows: list[dict[str, float]] = []
@@ -161,7 +169,7 @@ class Loop:
         self.optimizer = self._optimizer(training.initial_rate)
 
     def _optimizer(self, rate: float) -> torch.optim.Optimizer:
-        parameters, decay = self.objective.parameters(), self.training.weight_decay
+        parameters, decay = self.parameters, self.training.weight_decay
         if self.training.optimizer == "sgd":
             return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, fused=True)
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
@@ -215,8 +223,6 @@ class Loop:
         if self.progress and batches.dropped and not place.step:
             tqdm.write(f"{batches.dropped} sentences an epoch are left out: no other has their length")
         self.objective.train()
-        parameters = list(self.objective.parameters())
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
         shown, shown_tokens, shown_at = {}, place.tokens, time.monotonic()
         with tqdm(
             total=place.batch + len(batches),
@@ -229,14 +235,8 @@ class Loop:
         ) as bar:
             for batch in batches:
                 began = time.monotonic()
-                on_device = batch.to(self.device, non_blocking=True)
-                with autocast:
-                    loss = self.objective(on_device, place.step)
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                norm = nn.utils.clip_grad_norm_(parameters, training.clip)
-                self.optimizer.step()
-                self._note(loss.detach(), norm, len(batch))
+                loss, norm = self.updates(self._move, batch, batches.random, self.rows)
+                self._note(loss, norm, len(batch))
                 place.step += 1
                 place.batch += 1
                 place.tokens += batch.real.numel()
@@ -253,6 +253,18 @@ class Loop:
                     self.save()
                 self._obey()
         self._check_finite()
+
+    def _move(self, batch: Batch, side: Side) -> tuple[Tensor, Tensor]:
+        """One step of the optimiser, of both sides or of one: `updates.Move`."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bfloat16"):
+            loss = self.objective(batch.to(self.device, non_blocking=True), self.place.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
+        for parameter in self.resting[side]:
+            parameter.grad = None  # which the optimiser passes over
+        self.optimizer.step()
+        return loss.detach(), norm
 
     def _note(self, loss: Tensor, norm: Tensor, sentences: int) -> None:
         bad = (self.bad_step < 0) & ~(torch.isfinite(loss) & torch.isfinite(norm))

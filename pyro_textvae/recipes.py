@@ -5,6 +5,7 @@
     prior       p(c) p(z|c)                              priors.py
     decoder     z -> p(x|z)                              decoders.py
     objective   what is minimised                        terms.py, objective.py
+    updates     who moves at a step                      updates.py
 
 A recipe's keyword arguments are the method's hyper-parameters. Your own is a function with `@recipe` above it, in your
 own file; it then trains, evaluates and pictures like these.
@@ -30,18 +31,21 @@ from pyro_textvae.posteriors import (
     WithComponents,
 )
 from pyro_textvae.priors import GaussianMixture, NoPrior, Prior, StandardNormal, UniformSphere, VonMisesFisherMixture
-from pyro_textvae.schedules import Cyclic, Linear, Sigmoid, Weight
+from pyro_textvae.refine import SemiAmortisedVAE
+from pyro_textvae.schedules import Cyclic, Linear, Sigmoid, Weight, weight_at
 from pyro_textvae.size import Size
 from pyro_textvae.terms import BetaELBO, DispersedELBO, Reconstruction
+from pyro_textvae.updates import JOINT, Aggressive, Updates
 from pyro_textvae.vae import TextVAE, initialise
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A composition: a model with its guide, and what is minimised."""
+    """A composition: a model with its guide, what is minimised, and who moves at a step."""
 
     vae: TextVAE
     objective: TextELBO
+    updates: Updates = JOINT
 
 
 def compose(
@@ -163,6 +167,30 @@ def beta_vae(size: Size, beta: float = 0.4) -> Recipe:
 def bn_vae(size: Size, gamma: float = 0.7) -> Recipe:
     """VAE whose posterior means are batch-normalised: its KL has a floor set by gamma (Zhu et al. 2020)."""
     return compose(size, posterior=BatchNormGaussian(size.features, size.latent, gamma))
+
+
+@recipe
+def sa_vae(size: Size, steps: int = 20, rate: float = 1.0, warm_up: int = 500) -> Recipe:
+    """VAE whose encoder only begins q(z|x); `steps` gradient steps on the bound finish it (Kim et al. 2018)."""
+    objective = BetaELBO(_warm_up(warm_up))
+    prior = StandardNormal(size.latent)
+    parts = SemiAmortisedVAE(
+        RecurrentEncoder(size),
+        Gaussian(size.features, size.latent),
+        prior,
+        RecurrentDecoder(size, prior.code),
+        steps=steps,
+        rate=rate,
+        weight=lambda: weight_at(_warm_up(warm_up), objective.step),
+    )
+    initialise(parts, size.initialisation)
+    return Recipe(parts, objective)
+
+
+@recipe
+def lagging_vae(size: Size, block: int = 15, most: int = 99, warm_up: int = 500) -> Recipe:
+    """VAE whose encoder trains ahead of its decoder until the code stops gaining information (He et al. 2019)."""
+    return replace(annealed_vae(size, warm_up=warm_up), updates=Aggressive(block, most))
 
 
 @recipe

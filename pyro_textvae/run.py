@@ -316,8 +316,7 @@ class Run:
 
     @torch.no_grad()
     def _code(self, batch: Batch) -> Tensor:
-        mean = self.vae.posterior.z(self.vae.encoder(batch)).mean  # pyright: ignore[reportCallIssue]
-        return code_of(self.vae, mean)
+        return code_of(self.vae, self.vae.q_z(batch).mean)
 
     def _decode(self, codes: Tensor, decoding: str, temperature: float, max_length: int) -> list[str]:
         decoder = self.vae.decoder

@@ -16,12 +16,14 @@ from torch import nn
 from tqdm import tqdm
 
 from pyro_textvae.batch import Batches
+from pyro_textvae import protocols
 from pyro_textvae.checkpoint import FORMAT, read_json, write_json
 from pyro_textvae.corpus import NAMED, TOYS, Corpus
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import CollapseWarning
 from pyro_textvae.loop import Diverged, Loop, Training
 from pyro_textvae.posteriors import BatchNormalisedMean, Point
+from pyro_textvae.pretraining import adopt
 from pyro_textvae.recipes import recipes
 from pyro_textvae.run import Run, build
 from pyro_textvae.size import Size
@@ -45,6 +47,8 @@ def train(
     progress: bool = True,
     training: Training | None = None,
     finish: bool = True,
+    protocol: str | None = None,
+    init_from: str | Path | None = None,
     **recipe_options: Any,
 ) -> Run:
     """Train a recipe on a corpus and return the Run.
@@ -56,6 +60,10 @@ def train(
     resume          go on with the run in `output`, exactly where it stopped; a finished one goes on if `epochs` is
                     raised, and is only opened if not
     finish          after training, evaluate the best weights and draw the figures
+    protocol        a paper's way of training, "zhu2020"; options that are given too win over it
+    init_from       "ae": first train an autoencoder (a VAE whose KL has weight 0) in `output`/ae with the same settings,
+                    then begin with its encoder and heads of q(z|x), all else drawn anew; or the directory of a run to
+                    take these from
     recipe_options  the recipe's own, Size's (hidden=..., latent=...), Training's (batch_size=...) and the corpus's
                     (max_vocabulary=...)
 
@@ -63,15 +71,19 @@ def train(
     Raises ValueError for wrong names and values, Diverged for a loss that is no number. Ctrl-C saves before it stops.
     """
     given = _sorted_options(model, recipe_options)
-    training = replace(training or Training(), **given["training"])
-    if epochs is not None:
-        training = replace(training, epochs=epochs)
+    expand = None if protocol is None else protocols.protocol(protocol)
     if not (isinstance(seed, int) and seed >= 0):
         raise ValueError(f"'seed' is {seed!r}, but a whole number of at least 0 is needed")
     if resume and output is None:
         raise ValueError("resume=True came without output: name the directory of the run to go on with")
     where = _device(device)
     corpus = Corpus.open(data, seed=seed, **given["corpus"])
+    if expand is not None:
+        of_protocol = _sorted_options(model, expand(model, corpus))
+        given = {group: of_protocol[group] | options for group, options in given.items()}
+    training = replace(training or Training(), **given["training"])
+    if epochs is not None:
+        training = replace(training, epochs=epochs)
     directory = _directory(output, model, corpus.name)
     settings = {
         "format": FORMAT,
@@ -80,12 +92,34 @@ def train(
         "size": {k: v for k, v in asdict(Size(len(corpus.vocabulary), **given["size"])).items() if k != "vocabulary"},
         "training": asdict(training),
         "seed": seed,
+        "init_from": None if init_from is None else str(init_from),
     }
     with _threads(training), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         recipe = build(model, len(corpus.vocabulary), settings["size"], settings["options"])
         normalised = _check_batches(recipe.vae, corpus, training)
+        width = recipe.vae.prior.code
+        if init_from is not None:
+            _check_source(model, init_from, width)
+        if init_from not in (None, "ae"):
+            adopt(recipe.vae, Run(init_from), corpus.vocabulary.words)
         begun = _prepare(directory, settings, corpus, data, resume)
+        if init_from == "ae" and not begun:
+            ae = train(
+                "beta_vae",
+                data,
+                beta=0.0,
+                output=directory / "ae",
+                resume=(directory / "ae" / "recipe.json").exists(),
+                training=replace(training, select="loss"),
+                seed=seed,
+                device=device,
+                progress=progress,
+                finish=False,
+                **settings["size"] | {"latent": width},
+                **given["corpus"],
+            )
+            adopt(recipe.vae, ae, corpus.vocabulary.words)
         run = Run(directory)
         run.corpus = corpus  # it is open already
         loop = Loop(run, recipe, corpus, training, where, progress, drop_singletons=normalised)
@@ -117,6 +151,16 @@ def _finish(run: Run, corpus: Corpus, seed: int, progress: bool) -> None:
         tqdm.write(f"{run.name}: {run.verdict}\n  {run.directory / 'report.md'}")
     elif run.verdict.state not in ("healthy", "no code"):
         warnings.warn(f"{run.directory}: {run.verdict}", CollapseWarning, stacklevel=3)
+
+
+def _check_source(model: str, init_from: str | Path, width: int) -> None:
+    if not width:
+        raise ValueError(f"init_from={str(init_from)!r} was given, but {model!r} has no encoder to begin with")
+    if init_from != "ae" and not (Path(init_from) / "recipe.json").exists():
+        raise ValueError(
+            f"init_from is {str(init_from)!r}, which is no run: give 'ae', or the directory of a run (one with a "
+            "recipe.json)"
+        )
 
 
 def _sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -241,7 +285,7 @@ def _prepare(directory: Path, settings: dict[str, Any], corpus: Corpus, data: An
         free.add("epochs")
     differing = [
         f"{group} {name}: {_get(before, group, name)!r} then, {_get(settings, group, name)!r} now"
-        for group in ("recipe", "options", "size", "training", "seed")
+        for group in ("recipe", "options", "size", "training", "seed", "init_from")
         for name in (settings[group] if isinstance(settings[group], dict) else [""])
         if _get(before, group, name) != _get(settings, group, name) and name not in free
     ]

@@ -1,6 +1,7 @@
 """TextVAE: four parts as one Pyro model and one guide."""
 
 import pyro
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_textvae.batch import Batch
@@ -48,6 +49,10 @@ class TextVAE(nn.Module):
     def inference(self, batch: Batch) -> Tensor | None:
         with pyro.plate("sentences", len(batch), dim=-1):
             return self.posterior(self.encoder(batch))
+
+    def q_z(self, batch: Batch) -> TorchDistribution:
+        """q(z|x), batch shape (B,) or (M, B)."""
+        return self.posterior.z(self.encoder(batch))  # pyright: ignore[reportCallIssue]
 
 
 def initialise(vae: TextVAE, scheme: str) -> None:

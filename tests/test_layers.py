@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("figures",),  # of a run, whose type alone they import
     ("checkpoint",),
     ("run",),
+    ("pretraining", "protocols"),
     ("decay",),
     ("loop",),
     ("training",),

@@ -108,6 +108,8 @@ def train(
     seed: int = 0,
     device: str = "auto",
     resume: Annotated[bool, UNSET] = False,
+    protocol: Annotated[str | None, UNSET] = None,
+    init_from: Annotated[str | None, UNSET] = None,
     settings: Annotated[
         UseAppendAction[tuple[str, ...]], arg(name="set", metavar="NAME=VALUE", help_behavior_hint="")
     ] = (),
@@ -127,13 +129,27 @@ def train(
         seed: of initial weights, order of batches, noise and the split of the text
         device: auto, cpu, cuda or cuda:1
         resume: go on with the unfinished run in --output, exactly where it stopped
+        protocol: a paper's way of training: zhu2020. What --set and --epochs give wins over it
+        init_from: begin with an encoder that was trained before: 'ae' trains an autoencoder first, a directory of a
+            run takes that run's
         settings: an option of the recipe, the sizes, the training or the corpus; as often as needed.
             'pyro-textvae recipes RECIPE' lists them
     """
     given = options.parse(settings, model)
     from pyro_textvae.training import train
 
-    run = train(model, data, output=output, epochs=epochs, seed=seed, device=device, resume=resume, **given)
+    run = train(
+        model,
+        data,
+        output=output,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        resume=resume,
+        protocol=protocol,
+        init_from=init_from,
+        **given,
+    )
     where = run.directory
     text = "\n".join(
         [

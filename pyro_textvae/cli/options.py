@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-FLAGS = ("data", "output", "epochs", "seed", "device", "resume")
+FLAGS = ("data", "output", "epochs", "seed", "device", "resume", "protocol", "init_from")
 """Options of train() that have a flag of their own."""
 
 PYTHON = {"True": True, "False": False, "None": None}  # what JSON writes true, false and null
