@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +9,7 @@ from pyro_textvae.linear_cross_entropy import ROWS, linear_cross_entropy, plain_
 COUNTS = (1, ROWS - 1, ROWS, 2 * ROWS + 3)
 
 
-def an_output_layer(count: int, dtype: torch.dtype = torch.float64, bias: bool = True) -> list[Tensor | None]:
+def an_output_layer(count: int, dtype: torch.dtype = torch.float64, bias: bool = True) -> list[Any]:
     generator = torch.Generator().manual_seed(count)
 
     def normal(*shape: int) -> Tensor:
@@ -17,7 +19,7 @@ def an_output_layer(count: int, dtype: torch.dtype = torch.float64, bias: bool =
     return [normal(count, 5), normal(11, 5), normal(11) if bias else None, targets]
 
 
-def differentiated(function, layer: list[Tensor | None], scale: Tensor) -> list[Tensor]:
+def differentiated(function, layer: list[Any], scale: Tensor) -> list[Tensor]:
     inputs = [tensor for tensor in layer[:3] if tensor is not None]
     losses = function(*layer)
     return [losses.detach(), *torch.autograd.grad((losses * scale).sum(), inputs)]
