@@ -1,6 +1,7 @@
 """Refinement: q(z|x) where the encoder put it, moved on by gradient steps on the sentence's own bound."""
 
 from collections.abc import Callable
+from typing import cast
 
 import pyro
 import pyro.distributions as dist
@@ -57,7 +58,7 @@ class SemiAmortisedVAE(TextVAE):
 
     def q_z(self, batch: Batch) -> dist.TorchDistribution:
         """The refined q(z|x)."""
-        begin = self.posterior.z(self.encoder(batch)).base_dist
+        begin = cast(Gaussian, self.posterior).z(self.encoder(batch)).base_dist
         mean, log_variance = self.refine(begin.loc, 2 * begin.scale.log(), batch)
         return dist.Normal(mean, (0.5 * log_variance).exp()).to_event(1)
 
@@ -85,5 +86,5 @@ class SemiAmortisedVAE(TextVAE):
         q = dist.Normal(mean, (0.5 * log_variance).exp()).to_event(1)
         reconstruction = -self.decoder.log_prob(q.rsample(), batch, twice_differentiable=self.training)
         weight = self.weight() if self.training else 1.0
-        prior = self.prior.density().expand(q.batch_shape)
+        prior = cast(StandardNormal, self.prior).density().expand(q.batch_shape)
         return (reconstruction + weight * kl_divergence(q, prior)).mean()

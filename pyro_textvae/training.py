@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from pyro_textvae.batch import Batches
 from pyro_textvae import protocols
+from pyro_textvae.batch import Batches
 from pyro_textvae.checkpoint import FORMAT, read_json, write_json
 from pyro_textvae.corpus import NAMED, TOYS, Corpus
 from pyro_textvae.errors import did_you_mean
@@ -61,9 +61,9 @@ def train(
                     raised, and is only opened if not
     finish          after training, evaluate the best weights and draw the figures
     protocol        a paper's way of training, "zhu2020"; options that are given too win over it
-    init_from       "ae": first train an autoencoder (a VAE whose KL has weight 0) in `output`/ae with the same settings,
-                    then begin with its encoder and heads of q(z|x), all else drawn anew; or the directory of a run to
-                    take these from
+    init_from       "ae": first train an autoencoder (a VAE whose KL has weight 0) in `output`/ae with the same
+                    settings, then begin with its encoder and heads of q(z|x), all else drawn anew; or the directory of
+                    a run to take these from
     recipe_options  the recipe's own, Size's (hidden=..., latent=...), Training's (batch_size=...) and the corpus's
                     (max_vocabulary=...)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from pyro_textvae.batch import Batch
@@ -43,7 +44,7 @@ class Joint(Updates):
 
 @dataclass(frozen=True)
 class Aggressive(Updates):
-    """The guide alone, until it gains no more; then one step of the model alone (He et al. 2019).
+    """The guide alone until it gains no more, then one step of the model alone (He et al. 2019).
 
     The guide steps on the batch, then on batches drawn at random. After every `block` steps the mean loss per predicted
     token of those is compared with that of the block before: when it got worse, or after `most` steps, the guide rests.
@@ -65,14 +66,13 @@ class Aggressive(Updates):
     ) -> tuple[Tensor, Tensor]:
         if not self.active(rows):
             return move(batch, "both")
-        before, losses, tokens = float("inf"), [], 0
-        ahead = batch
+        before, losses, tokens, ahead = float("inf"), [], 0, batch
         for step in range(1, self.most + 1):
             loss, _ = move(ahead, "guide")
             losses.append(loss * len(ahead))
             tokens += ahead.real.numel()
             if step % self.block == 0:
-                now = sum(losses).item() / tokens
+                now = torch.stack(losses).sum().item() / tokens
                 if not now <= before:
                     break
                 before, losses, tokens = now, [], 0

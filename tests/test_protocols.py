@@ -1,0 +1,43 @@
+import pytest
+from tiny import some_texts, train_tiny
+
+from pyro_textvae.corpus import Corpus
+from pyro_textvae.protocols import PROTOCOLS
+from pyro_textvae.recipes import recipes
+
+
+@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_protocol_gives_options_that_every_recipe_takes(tmp_path, protocol, name):
+    options = PROTOCOLS[protocol](name, Corpus.open(some_texts()))
+    run = train_tiny(name, tmp_path, some_texts(40), protocol=protocol, epochs=1, **fast(name))
+    for group in ("options", "size", "training"):
+        for option, value in run.recipe[group].items():
+            if option in options and option not in ("epochs", "latent", "batch_size", "warm_up", *fast(name)):
+                assert value == options[option], option
+
+
+def fast(name: str) -> dict[str, int]:
+    """Fewer inner steps, where a recipe has some."""
+    return {option: 1 for option in ("steps", "most") if option in recipes().options(name)}
+
+
+def test_zhu2020_anneals_over_ten_epochs_of_full_batches():
+    corpus = Corpus.open(some_texts(200))
+    options = PROTOCOLS["zhu2020"]("annealed_vae", corpus)
+    assert options["warm_up"] == 10 * 160 / 32
+    assert options["exact_length"] and options["optimizer"] == "sgd" and options["clip"] == 5
+    assert options["decay"] == "zhu2020" and options["initialisation"] == "he2019"
+
+
+def test_what_is_given_wins_over_the_protocol(tmp_path):
+    run = train_tiny("vae", tmp_path, protocol="zhu2020", epochs=1, learning_rate=0.25, dropout=0.0)
+    assert run.recipe["training"]["learning_rate"] == 0.25 and run.recipe["size"]["dropout"] == 0
+    assert run.recipe["training"]["optimizer"] == "sgd" and run.recipe["size"]["cell"] == "lstm"
+    assert run.recipe["training"]["epochs"] == 1
+
+
+def test_an_unknown_protocol_says_which_may_be_meant(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown protocol 'zhu2002' \(did you mean 'zhu2020'\?\)"):
+        train_tiny("vae", tmp_path / "run", protocol="zhu2002")
+    assert not (tmp_path / "run").exists()
