@@ -53,7 +53,7 @@ def vae_loss(vae: TextVAE, batch: Batch, padded: bool = False) -> Tensor:
     mean, log_variance = posterior.mean(features), posterior.log_variance(features)
     z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
     score = padded_reconstruction if padded else reconstruction
-    return (score(vae.decoder, z, batch) + kl_to_standard(mean, log_variance)) / len(batch)
+    return (score(cast(RecurrentDecoder, vae.decoder), z, batch) + kl_to_standard(mean, log_variance)) / len(batch)
 
 
 def bn_vae_loss(vae: TextVAE, batch: Batch) -> Tensor:
@@ -73,7 +73,8 @@ def bn_vae_loss(vae: TextVAE, batch: Batch) -> Tensor:
     )
     log_variance = posterior.log_variance(features)
     z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
-    return (reconstruction(vae.decoder, z, batch) + kl_to_standard(mean, log_variance)) / len(batch)
+    score = reconstruction(cast(RecurrentDecoder, vae.decoder), z, batch)
+    return (score + kl_to_standard(mean, log_variance)) / len(batch)
 
 
 def dem_vae_loss(vae: TextVAE, batch: Batch, dispersion: float = 0.8, mutual_information: float = 1.0) -> Tensor:
@@ -101,4 +102,4 @@ def dem_vae_loss(vae: TextVAE, batch: Batch, dispersion: float = 0.8, mutual_inf
     loss_of_average = 0.5 * (of_each - (average_mean.square() * averaged - averaged.log()).sum())
 
     extra = kl_c + kl_z + (1 - dispersion) * loss_of_average - mutual_information * information
-    return (reconstruction(vae.decoder, z.transpose(0, 1).flatten(1), batch) + extra) / B
+    return (reconstruction(cast(RecurrentDecoder, vae.decoder), z.transpose(0, 1).flatten(1), batch) + extra) / B

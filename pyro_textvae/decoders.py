@@ -1,5 +1,6 @@
 """Decoders: a code z to p(x|z), a distribution over whole sentences."""
 
+from abc import ABC, abstractmethod
 from typing import Any, cast
 
 import pyro.distributions as dist
@@ -16,50 +17,47 @@ from pyro_textvae.size import Size
 State = tuple[Tensor, ...]
 
 
-class RecurrentDecoder(nn.Module):
-    """An LSTM or GRU that predicts each word from the words before it and from z (Bowman et al. 2016).
+class Decoder(nn.Module, ABC):
+    """p(x|z), each word from the words before it and from z: what every decoder shares, a word's way in and out.
 
-    z sets the initial state (h = tanh(c), c = W z) and stands beside every word's embedding, as `size.z_enters` says.
-    `code` is the width of z; 0 makes it a language model.
+    A decoder of its own makes its network after `super().__init__`, calls `_make_output` last, and defines `start` and
+    `states`. `code` is the width of z; 0 makes it a language model. A state is a tuple of tensors with the sentences on
+    their second axis: what it costs to go a word on must not grow with the words before.
     """
 
     def __init__(self, size: Size, code: int) -> None:
         super().__init__()
         self.size, self.code = size, code
         self.embedding = nn.Embedding(size.vocabulary, size.embedding)
-        at_steps = code if size.z_enters in ("steps", "both") else 0
-        self.network = size.recurrent(size.embedding + at_steps, size.hidden, size.layers, batch_first=True)
-        at_start = code if size.z_enters in ("state", "both") else 0
-        self.start_state = nn.Linear(at_start, size.hidden * size.layers, bias=False) if at_start else None
-        self.z_at_steps = at_steps > 0
-        self.to_embedding = nn.Linear(size.hidden, size.embedding, bias=False) if size.tied else None
-        self.output = None if size.tied else nn.Linear(size.hidden, size.vocabulary)
+
+    def _make_output(self, width: int) -> None:
+        """The layer from outputs of `width` numbers to logits: of its own, or (tied) the embedding."""
+        size = self.size
+        self.to_embedding = nn.Linear(width, size.embedding, bias=False) if size.tied else None
+        self.output = None if size.tied else nn.Linear(width, size.vocabulary)
         self.output_bias = nn.Parameter(torch.zeros(size.vocabulary)) if size.tied else None
         if size.tied:
             # As an output layer the embedding must start small, or the first predictions are far from uniform.
             nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
 
+    @abstractmethod
     def start(self, code: Tensor) -> State:
-        """The recurrent state before the first word: a tuple of (layers, B, H)."""
-        layers, hidden = self.size.layers, self.size.hidden
-        if self.start_state is None:
-            cell = code.new_zeros(layers, len(code), hidden)
-        else:
-            cell = self.start_state(code).unflatten(-1, (layers, hidden)).movedim(1, 0).contiguous()
-        return (torch.tanh(cell), cell) if self.size.cell == "lstm" else (torch.tanh(cell),)
+        """The state before the first word."""
 
+    @abstractmethod
     def states(self, words: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run over words (B, T) from a state: outputs (B, T, H) and the state after them."""
-        inputs = F.dropout(self.embedding(words), self.size.dropout, self.training)
-        if self.z_at_steps:
-            inputs = torch.cat([inputs, code.unsqueeze(1).expand(-1, words.size(1), -1).to(inputs.dtype)], -1)
-        # An LSTM takes and gives a pair of states, a GRU one.
-        outputs, after = self.network(inputs, state if len(state) == 2 else state[0])
-        return outputs, after if isinstance(after, tuple) else (after,)
+        """Run over words (B, T) from a state: outputs (B, T, width) for the output layer, and the state after them."""
+
+    def _embed(self, words: Tensor) -> Tensor:
+        """Word embeddings (B, T, E), with dropout."""
+        return F.dropout(self.embedding(words), self.size.dropout, self.training)
+
+    def _drop_outputs(self, outputs: Tensor) -> Tensor:
+        return F.dropout(outputs, self.size.dropout, self.training)
 
     def _last_layer(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the logits are linear in, and that layer's weight and bias."""
-        outputs = F.dropout(outputs, self.size.dropout, self.training)
+        outputs = self._drop_outputs(outputs)
         if self.output is not None:
             return outputs, self.output.weight, self.output.bias
         return cast(nn.Linear, self.to_embedding)(outputs), self.embedding.weight, cast(Tensor, self.output_bias)
@@ -81,7 +79,7 @@ class RecurrentDecoder(nn.Module):
         """
         words = self._drop_words(batch.inputs)
         outputs, _ = self.states(words, code, self.start(code))
-        real = outputs.flatten(0, 1).index_select(0, batch.real)  # (N, H)
+        real = outputs.flatten(0, 1).index_select(0, batch.real)  # (N, width)
         targets = batch.targets.flatten().index_select(0, batch.real)
         cross_entropy = plain_linear_cross_entropy if twice_differentiable else linear_cross_entropy
         losses = cross_entropy(*self._last_layer(real), targets)
@@ -92,6 +90,138 @@ class RecurrentDecoder(nn.Module):
             return words
         drop = torch.rand(words.shape, device=words.device) < self.size.word_dropout
         return words.masked_fill(drop & (words != BOS) & (words != PAD), UNK)
+
+
+def _beside(vectors: Tensor, code: Tensor) -> Tensor:
+    """z beside the vector of every word: (B, T, N) and (B, code) to (B, T, N + code)."""
+    return torch.cat([vectors, code.unsqueeze(1).expand(-1, vectors.size(1), -1).to(vectors.dtype)], -1)
+
+
+class RecurrentDecoder(Decoder):
+    """An LSTM or GRU that predicts each word from the words before it and from z (Bowman et al. 2016).
+
+    z sets the initial state (h = tanh(c), c = W z) and stands beside every word's embedding, as `size.z_enters` says.
+    """
+
+    def __init__(self, size: Size, code: int) -> None:
+        super().__init__(size, code)
+        at_steps = code if size.z_enters in ("steps", "both") else 0
+        self.network = size.recurrent(size.embedding + at_steps, size.hidden, size.layers, batch_first=True)
+        at_start = code if size.z_enters in ("state", "both") else 0
+        self.start_state = nn.Linear(at_start, size.hidden * size.layers, bias=False) if at_start else None
+        self.z_at_steps = at_steps > 0
+        self._make_output(self.output_width)
+
+    @property
+    def output_width(self) -> int:
+        """How many numbers the output layer sees of each word."""
+        return self.size.hidden
+
+    def start(self, code: Tensor) -> State:
+        """The recurrent state before the first word: a tuple of (layers, B, H)."""
+        layers, hidden = self.size.layers, self.size.hidden
+        if self.start_state is None:
+            cell = code.new_zeros(layers, len(code), hidden)
+        else:
+            cell = self.start_state(code).unflatten(-1, (layers, hidden)).movedim(1, 0).contiguous()
+        return (torch.tanh(cell), cell) if self.size.cell == "lstm" else (torch.tanh(cell),)
+
+    def states(self, words: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
+        inputs = self._embed(words)
+        if self.z_at_steps:
+            inputs = _beside(inputs, code)
+        # An LSTM takes and gives a pair of states, a GRU one.
+        outputs, after = self.network(inputs, state if len(state) == 2 else state[0])
+        return outputs, after if isinstance(after, tuple) else (after,)
+
+
+class SkipDecoder(RecurrentDecoder):
+    """A recurrent decoder whose output layer sees z too, beside the state: [h ; z] to V words (Dieng et al. 2019).
+
+    Dieng et al. join z to every layer by a product; this is the form that later comparisons of text VAEs use. Dropout
+    is for h alone.
+    """
+
+    @property
+    def output_width(self) -> int:
+        return self.size.hidden + self.code
+
+    def states(self, words: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
+        outputs, after = super().states(words, code, state)
+        return _beside(outputs, code), after
+
+    def _drop_outputs(self, outputs: Tensor) -> Tensor:
+        h, z = outputs.split([self.size.hidden, self.code], -1)
+        return torch.cat([super()._drop_outputs(h), z], -1)
+
+
+DILATIONS: dict[str, tuple[int, ...]] = {
+    "small": (1, 2, 4),
+    "medium": (1, 2, 4, 8, 16),
+    "large": (1, 2, 4, 8, 16) * 2,
+    "very large": (1, 2, 4, 8, 16) * 3,
+}
+"""Dilations of a decoder's blocks (Yang et al. 2017: SCNN, MCNN, LCNN, VLCNN): it sees 15, 63, 125, 187 words back."""
+
+
+class DilatedDecoder(Decoder):
+    """A causal convolutional network over words ever farther apart, in residual blocks (Yang et al. 2017).
+
+    A word is predicted from the last 1 + 2 (d1 + d2 + ...) words and from z, which stands beside every word's embedding
+    (there is no initial state for it to enter, so `size.z_enters` is not "state"); one linear map takes both to H
+    channels. Going a word on costs each block one convolution: the state is the vectors that its taps reach back to.
+
+    The paper normalises each channel over batch and positions. That would let a word's probability depend on the words
+    after it, on padding and on other sentences, and p(x|z) would be no distribution; here each position's channels are
+    normalised among themselves (LayerNorm). Raises ValueError for fewer than 4 channels, whose halves have nothing to
+    normalise.
+    """
+
+    def __init__(self, size: Size, code: int, dilations: tuple[int, ...] = DILATIONS["small"]) -> None:
+        super().__init__(size, code)
+        if size.hidden < 4:
+            raise ValueError(f"'hidden' is {size.hidden}, but a dilated decoder has at least 4 channels")
+        if size.z_enters == "state":
+            raise ValueError("'z_enters' is 'state', but a convolution has none: let z enter at its 'steps'")
+        self.dilations = dilations
+        self.enter = nn.Linear(size.embedding + code, size.hidden)
+        self.blocks = nn.ModuleList(DilatedBlock(size.hidden, dilation) for dilation in dilations)
+        self._make_output(size.hidden)
+
+    def start(self, code: Tensor) -> State:
+        """Before the first word there is nothing: zeros, (2 dilation, B, H/2) for each block."""
+        return tuple(code.new_zeros(2 * dilation, len(code), self.size.hidden // 2) for dilation in self.dilations)
+
+    def states(self, words: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
+        channels, after = self.enter(_beside(self._embed(words), code)), []
+        for block, before in zip(self.blocks, state, strict=True):
+            channels, last = block(channels, before)
+            after.append(last)
+        return channels, tuple(after)
+
+
+class DilatedBlock(nn.Module):
+    """H channels to H/2, a convolution over a word and the two that lie `dilation` and 2 `dilation` before it, back to
+    H, added to the input; each with LayerNorm over a position's channels, then a rectifier."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.dilation, inner = dilation, channels // 2
+        self.narrow, self.narrow_norm = nn.Linear(channels, inner), nn.LayerNorm(inner)
+        self.taps, self.taps_norm = nn.Linear(3 * inner, inner), nn.LayerNorm(inner)
+        self.widen, self.widen_norm = nn.Linear(inner, channels), nn.LayerNorm(channels)
+
+    def forward(self, inputs: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """inputs (B, T, H) and the inner vectors before them (2 dilation, B, H/2) to outputs and those before the next.
+
+        The three taps stand side by side, so that the convolution is one matrix product.
+        """
+        T, d = inputs.size(1), self.dilation
+        x = F.relu(self.narrow_norm(self.narrow(inputs)))
+        x = torch.cat([before.movedim(0, 1).to(x.dtype), x], 1)  # (B, 2 d + T, H/2)
+        taps = torch.cat([x[:, :T], x[:, d : d + T], x[:, 2 * d :]], -1)  # (B, T, 3 H/2)
+        y = F.relu(self.taps_norm(self.taps(taps)))
+        return F.relu(inputs + self.widen_norm(self.widen(y))), x[:, T:].movedim(1, 0)
 
 
 class Sentences(dist.TorchDistribution):
@@ -105,7 +235,7 @@ class Sentences(dist.TorchDistribution):
     arg_constraints: dict[str, constraints.Constraint] = {}
     support = constraints.independent(constraints.nonnegative_integer, 1)  # pyright: ignore[reportAssignmentType]
 
-    def __init__(self, decoder: RecurrentDecoder, code: Tensor, batch: Batch, validate_args: bool | None = None):
+    def __init__(self, decoder: Decoder, code: Tensor, batch: Batch, validate_args: bool | None = None):
         if code.dim() != 2:
             raise ValueError(
                 f"the decoder got a code of shape {tuple(code.shape)}, but it takes (sentences, numbers): z must not "

@@ -126,10 +126,11 @@ class BatchNormGaussian(Gaussian):
 
 
 class VonMisesFisherPosterior(nn.Module):
-    """q(z|x) = vMF(direction(x), concentration) on the unit sphere, with a fixed concentration (Xu & Durrett 2018).
+    """q(z|x) = vMF(mean(x) / |mean(x)|, concentration) on the unit sphere (Xu & Durrett 2018).
 
-    Its KL to the uniform distribution is a constant, so it cannot collapse in KL; whether the decoder uses z is
-    another matter.
+    The concentration is fixed, so the KL to the uniform distribution is a constant and cannot collapse; whether the
+    decoder uses z is another matter. `mean` is a linear map, named before it is normalised: every posterior's centre
+    has this name, so that weights learnt with one posterior fit another by name.
     """
 
     concentration: Tensor
@@ -141,13 +142,13 @@ class VonMisesFisherPosterior(nn.Module):
         if not 0 < concentration < math.inf:
             raise ValueError(f"'concentration' is {concentration!r}, but a posterior's must be positive and finite")
         self.variables = variables
-        self.direction = nn.Linear(features, latent * (variables or 1))
+        self.mean = nn.Linear(features, latent * (variables or 1))
         self.register_buffer("concentration", torch.tensor(float(concentration)))
 
     def z(self, features: Tensor) -> dist.TorchDistribution:
         """Return q(z|x), batch shape (B,) or (M, B), event shape (D,)."""
-        direction = at_least_float32(self.direction(features))
-        direction = F.normalize(by_variable(direction, self.variables), dim=-1)
+        mean = at_least_float32(self.mean(features))
+        direction = F.normalize(by_variable(mean, self.variables), dim=-1)
         return cast(
             dist.TorchDistribution,
             VonMisesFisher(direction, self.concentration.expand(direction.shape[:-1])),

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from pyro_textvae.decoders import RecurrentDecoder
+from pyro_textvae.decoders import DILATIONS, Decoder, DilatedDecoder, RecurrentDecoder, SkipDecoder
 from pyro_textvae.encoders import NoEncoder, RecurrentEncoder
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.objective import TextELBO
@@ -54,7 +54,7 @@ def compose(
     encoder: nn.Module | None = None,
     posterior: nn.Module | None = None,
     prior: Prior | None = None,
-    decoder: RecurrentDecoder | None = None,
+    decoder: Decoder | None = None,
     objective: TextELBO | None = None,
 ) -> Recipe:
     """Put parts together; what is left out is the plain Gaussian VAE's (Bowman et al. 2016)."""
@@ -161,6 +161,24 @@ def cyclic_vae(size: Size, period: int = 1000, rising: float = 0.5) -> Recipe:
 def beta_vae(size: Size, beta: float = 0.4) -> Recipe:
     """VAE with a constant KL weight; below 1 its loss is no bound (Higgins et al. 2017)."""
     return compose(size, objective=BetaELBO(beta))
+
+
+@recipe
+def skip_vae(size: Size) -> Recipe:
+    """VAE whose z enters the output layer too, past the decoder's network (skip connections: Dieng et al. 2019)."""
+    return compose(size, decoder=SkipDecoder(size, size.latent))
+
+
+@recipe
+def cnn_vae(size: Size, width: Literal["small", "medium", "large", "very large"] = "small") -> Recipe:
+    """VAE with a dilated CNN as its decoder, which sees 15, 63, 125 or 187 words back (Yang et al. 2017).
+
+    The widths are the paper's SCNN, MCNN, LCNN and VLCNN. The encoder is an LSTM, unless `cell` says "gru".
+    """
+    if width not in DILATIONS:
+        raise ValueError(f"'width' is {width!r}{did_you_mean(width, DILATIONS)}; it is one of {', '.join(DILATIONS)}")
+    size = replace(size, cell=size.cell or "lstm")
+    return compose(size, decoder=DilatedDecoder(size, size.latent, DILATIONS[width]))
 
 
 @recipe

@@ -17,12 +17,12 @@ class Size:
 
     vocabulary      V, with the four special tokens
     embedding       width of the word embeddings (encoder and decoder each have their own)
-    hidden          H, width of the recurrent state
+    hidden          H, width of the recurrent state, or channels of a CNN
     latent          D, width of z; for mixtures, of each of the M variables' z
     layers          recurrent layers of encoder and of decoder
     cell            "lstm" or "gru"; None: a GRU (Shi et al. 2020), but for recipes that are named for their LSTM
     bidirectional   whether the encoder also reads backwards
-    z_enters        the decoder sees z in its initial "state", at its "steps", or at "both"
+    z_enters        the decoder sees z in its initial "state", at its "steps", or at "both" (a CNN has no state)
     tied            whether the decoder's output layer is its embedding, seen through a projection
     dropout         on the decoder's word embeddings and on its outputs
     word_dropout    probability that a word fed to the decoder is replaced by <unk> (training only)

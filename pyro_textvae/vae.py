@@ -5,7 +5,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_textvae.batch import Batch
-from pyro_textvae.decoders import RecurrentDecoder, Sentences
+from pyro_textvae.decoders import Decoder, Sentences
 from pyro_textvae.priors import Prior
 
 MAX_PLATE_NESTING = 2
@@ -24,7 +24,7 @@ class TextVAE(nn.Module):
     It is none: c is enumerated in the guide alone and z does not read it there; the value is exact, as tests hold.
     """
 
-    def __init__(self, encoder: nn.Module, posterior: nn.Module, prior: Prior, decoder: RecurrentDecoder) -> None:
+    def __init__(self, encoder: nn.Module, posterior: nn.Module, prior: Prior, decoder: Decoder) -> None:
         super().__init__()
         self.encoder, self.posterior, self.prior, self.decoder = encoder, posterior, prior, decoder
 

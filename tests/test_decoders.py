@@ -1,4 +1,5 @@
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -7,22 +8,28 @@ from small import SENTENCES, a_batch, a_size, roughen
 from torch import Tensor
 
 from pyro_textvae.corpus import BOS, EOS, PAD, UNK
-from pyro_textvae.decoders import RecurrentDecoder, Sentences
+from pyro_textvae.decoders import DILATIONS, Decoder, DilatedDecoder, RecurrentDecoder, Sentences, SkipDecoder
 from pyro_textvae.linear_cross_entropy import linear_cross_entropy
 
 CODE = 3
+KINDS = {kind.__name__: kind for kind in (RecurrentDecoder, SkipDecoder, DilatedDecoder)}
 NETWORKS = [
     {"cell": cell, "layers": layers, "tied": tied, "z_enters": z_enters}
     for cell in ("lstm", "gru")
     for layers in (1, 2)
     for tied in (False, True)
     for z_enters in ("state", "steps", "both")
-]
+] + [
+    {"kind": "SkipDecoder", "cell": cell, "tied": tied, "z_enters": z_enters}
+    for cell, z_enters in (("lstm", "both"), ("gru", "state"))
+    for tied in (False, True)
+] + [{"kind": "DilatedDecoder", "tied": tied} for tied in (False, True)]  # fmt: skip
 every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: "-".join(map(str, network.values())))
+every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def a_decoder(code: int = CODE, **changes) -> RecurrentDecoder:
-    decoder = RecurrentDecoder(a_size(**changes), code)
+def a_decoder(code: int = CODE, kind: str = "RecurrentDecoder", **changes) -> Any:
+    decoder = KINDS[kind](a_size(**changes), code)
     roughen(decoder)
     return decoder.requires_grad_(False)
 
@@ -54,9 +61,9 @@ def test_neither_padding_nor_company_changes_a_log_probability(network):
     torch.testing.assert_close(backwards.flip(0), together, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_all_sentences_and_all_unfinished_ones_have_probability_one(cell):
-    decoder, limit = a_decoder(vocabulary=5, cell=cell).double(), 3
+@every_kind
+def test_all_sentences_and_all_unfinished_ones_have_probability_one(kind):
+    decoder, limit = a_decoder(vocabulary=5, kind=kind).double(), 3
     words = [word for word in range(5) if word != EOS]
     finished = [list(s) for n in range(limit + 1) for s in itertools.product(words, repeat=n)]
     code = torch.randn(1, CODE, dtype=torch.float64)
@@ -72,8 +79,9 @@ def test_all_sentences_and_all_unfinished_ones_have_probability_one(cell):
     torch.testing.assert_close(ended + log_prob.exp().sum(), torch.ones((), dtype=torch.float64))
 
 
-def test_drawn_sentences_come_as_often_as_their_probability_says():
-    decoder, count = a_decoder(vocabulary=5), 20_000
+@every_kind
+def test_drawn_sentences_come_as_often_as_their_probability_says(kind):
+    decoder, count = a_decoder(vocabulary=5, kind=kind), 20_000
     code = codes(1)
     drawn = Sentences(decoder, code.expand(count, -1), a_batch([[3]] * count)).sample()  # (count, 3): <s> and two more
     assert (drawn[:, 0] == BOS).all()
@@ -109,11 +117,12 @@ def test_the_code_enters_where_it_was_told_to(z_enters):
     assert not torch.allclose(decoder.log_prob(code, batch), decoder.log_prob(other, batch))
 
 
-@pytest.mark.parametrize("z_enters", ["state", "steps", "both"])
-def test_a_code_of_width_zero_makes_a_language_model(z_enters):
-    decoder = a_decoder(code=0, z_enters=z_enters)
+@every_kind
+@pytest.mark.parametrize("z_enters", ["steps", "both"])
+def test_a_code_of_width_zero_makes_a_language_model(kind, z_enters):
+    decoder = a_decoder(code=0, kind=kind, z_enters=z_enters)
     assert decoder.log_prob(torch.empty(5, 0), a_batch()).shape == (5,)
-    assert decoder.start_state is None
+    assert not any(state.any() for state in decoder.start(torch.empty(5, 0)))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -145,15 +154,17 @@ def test_words_are_dropped_in_training_alone_and_never_the_start():
     assert torch.equal(decoder.eval()._drop_words(batch.inputs), batch.inputs)
 
 
-def test_dropout_is_for_training_alone():
-    decoder, code, batch = a_decoder(dropout=0.5), codes(), a_batch()
+@every_kind
+def test_dropout_is_for_training_alone(kind):
+    decoder, code, batch = a_decoder(dropout=0.5, kind=kind), codes(), a_batch()
     assert not torch.equal(decoder.log_prob(code, batch), decoder.log_prob(code, batch))
     decoder.eval()
     assert torch.equal(decoder.log_prob(code, batch), decoder.log_prob(code, batch))
 
 
-def test_padding_reaches_neither_the_output_layer_nor_a_gradient(monkeypatch):
-    decoder = a_decoder().requires_grad_(True)
+@every_kind
+def test_padding_reaches_neither_the_output_layer_nor_a_gradient(monkeypatch, kind):
+    decoder = a_decoder(kind=kind).requires_grad_(True)
     seen: list[int] = []
 
     def scored(inputs: Tensor, *layer: Tensor) -> Tensor:
@@ -167,9 +178,101 @@ def test_padding_reaches_neither_the_output_layer_nor_a_gradient(monkeypatch):
     assert not decoder.embedding.weight.grad[PAD].any()
 
 
-def test_double_precision_is_kept():
-    decoder = a_decoder().double()
+@every_kind
+def test_double_precision_is_kept(kind):
+    decoder = a_decoder(kind=kind).double()
     assert decoder.log_prob(codes().double(), a_batch()).dtype == torch.float64
+
+
+# What each adds
+
+
+def test_dropout_takes_the_output_but_never_the_code_from_the_layer_that_sees_both():
+    decoder = a_decoder(kind="SkipDecoder", dropout=0.9)
+    outputs = torch.ones(200, 8 + CODE)
+    dropped = decoder._drop_outputs(outputs)
+    assert 0.85 < (dropped[:, :8] == 0).float().mean().item() < 0.95
+    assert torch.equal(dropped[:, 8:], outputs[:, 8:])
+
+
+def test_a_skip_connection_that_weighs_nothing_leaves_the_recurrent_decoder():
+    skip, plain, code = a_decoder(kind="SkipDecoder"), a_decoder(), codes()
+    plain.load_state_dict({**skip.state_dict(), "output.weight": skip.output.weight[:, :8]})
+    assert not torch.allclose(skip.log_prob(code, a_batch()), plain.log_prob(code, a_batch()))
+    skip.output.weight[:, 8:] = 0
+    torch.testing.assert_close(skip.log_prob(code, a_batch()), plain.log_prob(code, a_batch()))
+
+
+@every_kind
+def test_no_word_changes_the_prediction_of_an_earlier_one(kind):
+    decoder, code, words = a_decoder(kind=kind), codes(1), torch.randint(4, 12, (1, 20))
+    before, _ = decoder.states(words, code, decoder.start(code))
+    for t in range(20):
+        changed = words.clone()
+        changed[0, t] = 4 + (words[0, t] - 3) % 8
+        after, _ = decoder.states(changed, code, decoder.start(code))
+        assert torch.equal(after[:, :t], before[:, :t])
+        assert not torch.allclose(after[:, t], before[:, t])
+
+
+@pytest.mark.parametrize(("width", "seen"), [("small", 15), ("medium", 63), ("large", 125), ("very large", 187)])
+def test_a_dilated_decoder_sees_as_many_words_back_as_its_width_says_and_no_more(monkeypatch, width, seen):
+    decoder, code = DilatedDecoder(a_size(hidden=32), CODE, DILATIONS[width]).double(), codes(1).double()
+    embedded = torch.randn(1, 200, 8, dtype=torch.float64, requires_grad=True)
+    monkeypatch.setattr(decoder, "_embed", lambda words: embedded)
+    outputs, _ = decoder.states(torch.zeros(1, 200, dtype=torch.long), code, decoder.start(code))
+    (gradient,) = torch.autograd.grad(outputs[0, -1].square().sum(), embedded)
+    reached = gradient[0].any(-1).nonzero().flatten()
+    assert reached.min().item() == 200 - seen and reached.max().item() == 199
+
+
+def test_the_state_of_a_dilated_decoder_does_not_grow_with_the_words_before():
+    decoder, code = a_decoder(kind="DilatedDecoder"), codes(2)
+    state = decoder.start(code)
+    shapes = [(2, 2, 4), (4, 2, 4), (8, 2, 4)]
+    for _ in range(30):
+        assert [tuple(part.shape) for part in state] == shapes
+        _, state = decoder.step(torch.tensor([4, 5]), code, state)
+
+
+def test_a_dilated_decoder_goes_on_from_where_another_pass_stopped():
+    decoder, code, words = a_decoder(kind="DilatedDecoder"), codes(3), torch.randint(4, 12, (3, 40))
+    whole, last = decoder.states(words, code, decoder.start(code))
+    state, parts = decoder.start(code), []
+    for part in words.split([1, 2, 20, 17], 1):
+        outputs, state = decoder.states(part, code, state)
+        parts.append(outputs)
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-5)
+    for a, b in zip(state, last, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_a_dilated_decoder_is_refused_what_it_cannot_be():
+    with pytest.raises(ValueError, match="'hidden' is 3, but a dilated decoder has at least 4 channels"):
+        DilatedDecoder(a_size(hidden=3), CODE)
+    with pytest.raises(ValueError, match="'z_enters' is 'state', but a convolution has none"):
+        DilatedDecoder(a_size(z_enters="state"), CODE)
+
+
+def test_a_decoder_is_defined_by_its_start_and_its_states():
+    class Bigrams(Decoder):
+        """Of ones own: every word from the word before it alone."""
+
+        def __init__(self, size: Any, code: int) -> None:
+            super().__init__(size, code)
+            self._make_output(size.embedding)
+
+        def start(self, code: Tensor) -> tuple[Tensor, ...]:
+            return ()
+
+        def states(self, words: Tensor, code: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            return self._embed(words), state
+
+    decoder, batch = Bigrams(a_size(), 0), a_batch()
+    table = decoder.logits(decoder.embedding.weight).log_softmax(-1)
+    pairs = [torch.tensor(list(itertools.pairwise([BOS, *sentence, EOS]))) for sentence in SENTENCES]
+    expected = [table[pair[:, 0], pair[:, 1]].sum() for pair in pairs]
+    torch.testing.assert_close(decoder.log_prob(torch.empty(5, 0), batch), torch.stack(expected))
 
 
 # Sentences as a distribution

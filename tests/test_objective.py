@@ -23,7 +23,7 @@ from pyro_textvae.vae import MAX_PLATE_NESTING, TextVAE
 
 # x stands outside the plate of variables, and Pyro cannot know that it depends on z alone, not on c.
 of_one_code = pytest.mark.filterwarnings("ignore:.*possibly invalid dependency:RuntimeWarning")
-WITHOUT_C = ["vae", "bn_vae", "vmf_vae"]
+WITHOUT_C = ["vae", "skip_vae", "cnn_vae", "bn_vae", "vmf_vae"]
 
 
 def plain_elbo() -> TextELBO:
@@ -224,7 +224,8 @@ def test_any_distribution_that_enumerates_can_be_summed_out():
 def test_enumeration_runs_the_decoder_once_and_on_each_sentence_once(variables):
     vae, batch = rough("dem_vae", variables=variables, components=4), a_batch()
     rows: list[int] = []
-    vae.decoder.network.register_forward_hook(lambda module, inputs, output: rows.append(len(output[0])))
+    network: Any = vae.decoder.network
+    network.register_forward_hook(lambda module, inputs, output: rows.append(len(output[0])))
     recipe = recipes()["dem_vae"](a_size(), variables=variables, components=4)
     Objective(vae, recipe.objective)(batch, 0).backward()
     assert rows == [len(batch)]

@@ -232,8 +232,20 @@ def test_a_von_mises_fisher_posterior_has_the_same_kl_for_every_sentence():
     posterior = VonMisesFisherPosterior(vae_size.features, 3, 13.0)
     q = posterior.z(features_of(a_batch()))
     torch.testing.assert_close(q.mean.norm(dim=-1), torch.full((5,), 1 / math.tanh(13.0) - 1 / 13.0))
-    assert [name for name, _ in posterior.named_parameters()] == ["direction.weight", "direction.bias"]
+    assert [name for name, _ in posterior.named_parameters()] == ["mean.weight", "mean.bias"]
     torch.testing.assert_close(q.rsample().norm(dim=-1), torch.ones(5))
+
+
+def test_the_heads_of_every_posterior_have_the_same_names_and_shapes():
+    shapes = {"mean": (3, 8), "log_variance": (3, 8)}
+    for posterior in (
+        Gaussian(8, 3),
+        BatchNormGaussian(8, 3),
+        VonMisesFisherPosterior(8, 3, 10.0),
+        Point(8, 3),
+    ):
+        heads = {name: tuple(p.weight.shape) for name, p in posterior.named_children() if isinstance(p, nn.Linear)}
+        assert "mean" in heads and heads.items() <= shapes.items()
 
 
 def test_a_sphere_of_one_dimension_is_refused():

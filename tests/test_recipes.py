@@ -30,11 +30,19 @@ CHANGES = [
 ]
 
 
+REFUSED = {
+    ("lstm_lm", "cell", "gru"): "lstm_lm is an LSTM: leave 'cell' out",
+    ("cnn_vae", "z_enters", "state"): "'z_enters' is 'state', but a convolution has none",
+}
+"""What a recipe cannot be: (recipe, size's field, value) and what it says."""
+
+
 @pytest.mark.parametrize("changes", CHANGES, ids=lambda changes: "-".join(map(str, changes.values())) or "plain")
 @EVERY_RECIPE
 def test_every_parameter_of_every_recipe_gets_a_gradient_from_its_own_objective(name, changes):
-    if name == "lstm_lm" and changes.get("cell") == "gru":
-        with pytest.raises(ValueError, match="lstm_lm is an LSTM: leave 'cell' out"):
+    said = [REFUSED[name, field, value] for field, value in changes.items() if (name, field, value) in REFUSED]
+    if said:
+        with pytest.raises(ValueError, match=said[0]):
             recipes()[name](a_size(**changes))
         return
     made = recipes()[name](a_size(**changes))
@@ -82,7 +90,8 @@ def test_every_recipe_says_in_a_line_what_it_is_and_has_a_default_for_every_opti
 
 def test_the_names_that_people_write_scripts_against_are_there():
     assert set(recipes()) >= {
-        "lstm_lm", "ae", "vae", "annealed_vae", "cyclic_vae", "beta_vae", "bn_vae", "vmf_vae", *MIXTURES,
+        "lstm_lm", "ae", "vae", "annealed_vae", "cyclic_vae", "beta_vae", "skip_vae", "cnn_vae", "bn_vae", "vmf_vae",
+        *MIXTURES,
     }  # fmt: skip
     assert len(recipes()) == len(list(recipes()))
 
@@ -168,6 +177,19 @@ def test_a_language_model_has_neither_encoder_nor_code():
     assert not any(name.startswith("kl") for name in made.objective.report)
 
 
+def test_the_output_layer_of_a_skip_vae_sees_the_code():
+    plain, skip = (recipes()[name](a_size()).vae.decoder for name in ("vae", "skip_vae"))
+    assert plain.output is not None and skip.output is not None
+    assert (plain.output.in_features, skip.output.in_features) == (8, 8 + 3)
+
+
+def test_a_cnn_vae_is_as_wide_as_asked_and_its_encoder_an_lstm():
+    for width, blocks in (("small", 3), ("medium", 5), ("large", 10), ("very large", 15)):
+        made = recipes()["cnn_vae"](a_size(cell=None), width=width)
+        assert len(made.vae.decoder.start(torch.zeros(1, 3))) == blocks
+        assert isinstance(made.vae.encoder.forwards, torch.nn.LSTM)
+
+
 def test_the_three_mixtures_differ_in_what_is_given_back():
     losses = {}
     for name in MIXTURES:
@@ -199,6 +221,11 @@ def test_the_mixture_of_von_mises_fisher_components_is_one_of_dem_vaes_families(
         ("annealed_vae", {"shape": "cosine"}, "'shape' is 'cosine', but a warm-up is 'linear' or 'sigmoid'"),
         ("annealed_vae", {"shape": "sigmoid", "warm_up": 0}, "'warm_up' is 0, but it lasts at least one update"),
         ("cyclic_vae", {"period": 0}, "a cycle of 0 updates"),
+        (
+            "cnn_vae",
+            {"width": "larg"},
+            r"'width' is 'larg' \(did you mean 'large'\?\); it is one of small",
+        ),
         ("bn_vae", {"gamma": 0.0}, "'gamma' is 0.0, but the scale of a batch-normalised mean is positive"),
         ("gm_vae", {"components": 1}, "'components' is 1, but a mixture has at least 2"),
         ("dgm_vae", {"dispersion": 1.5}, "'dispersion' is 1.5; it lies in 0"),

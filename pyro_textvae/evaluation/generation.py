@@ -1,25 +1,16 @@
 """Sentences from codes: greedy, sampled, beam search; and the paths between two codes.
 
-A decoder is anything with `start(code) -> state` and `step(words, code, state) -> (logits, state)`, whose state is a
-tuple of tensors with the sentences on their second axis. Sentences are lists of word ids, without <s> and </s>. The
-padding and <s> are never written: they are no words. A sentence that has not ended after `max_length` words is cut.
+Of a decoder they use `start(code) -> state` and `step(words, code, state) -> (logits, state)`. Sentences are lists of
+word ids, without <s> and </s>. The padding and <s> are never written: they are no words. A sentence that has not ended
+after `max_length` words is cut.
 """
-
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pyro_textvae.corpus import BOS, EOS, PAD, UNK
-from pyro_textvae.decoders import State
-
-
-class Decoder(Protocol):
-    """What generation needs of a decoder."""
-
-    def start(self, code: Tensor) -> State: ...
-    def step(self, words: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]: ...
+from pyro_textvae.decoders import Decoder
 
 
 @torch.no_grad()

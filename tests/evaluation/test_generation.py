@@ -2,13 +2,13 @@ import itertools
 
 import pytest
 import torch
+from small import roughen
 from torch import Tensor
 
 from pyro_textvae.batch import Batch
 from pyro_textvae.corpus import BOS, EOS, PAD, UNK
-from pyro_textvae.decoders import RecurrentDecoder
+from pyro_textvae.decoders import Decoder, DilatedDecoder, RecurrentDecoder, SkipDecoder
 from pyro_textvae.evaluation import beam, greedy, linear, sample, spherical
-from pyro_textvae.evaluation.generation import Decoder
 from pyro_textvae.size import Size
 
 V, LONGEST = 7, 3
@@ -91,6 +91,20 @@ def test_a_written_sentence_is_scored_by_the_decoder_as_beam_search_scored_it():
         if len(words) < 30:
             expected = made.log_prob(code[None], Batch.collate([words])).item()
             assert log_prob(made, code, words, 30) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", [SkipDecoder, DilatedDecoder])
+def test_any_decoder_is_written_with_and_its_beam_is_never_less_probable_than_greedy(kind: type[Decoder]):
+    for seed in range(2):
+        torch.manual_seed(seed)
+        made, codes = kind(Size(V, embedding=4, hidden=6, latent=2), 2).eval(), torch.randn(3, 2)
+        roughen(made, 1.0, seed)
+        ends, drawn = beam(made, codes, 4, LONGEST), greedy(made, codes, LONGEST)
+        assert drawn == [greedy(made, code[None], LONGEST)[0] for code in codes]
+        assert ends == [beam(made, code[None], 4, LONGEST)[0] for code in codes]
+        for code, a, b in zip(codes, ends, drawn, strict=True):
+            found, best = log_prob(made, code, a), max(log_prob(made, code, words) for words in written())
+            assert log_prob(made, code, b) - 1e-9 <= found <= best + 1e-9
 
 
 def test_nothing_written_has_padding_or_a_start_and_no_sentence_is_longer_than_asked():
