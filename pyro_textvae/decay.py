@@ -69,9 +69,22 @@ def shi2020(losses: Sequence[float], epochs: int = 50, hold: int = 3, least_pati
     return Decision(factor, stop=factor <= 1e-3 or len(losses) >= patience)
 
 
+def kim2018(losses: Sequence[float], epochs: int = 30, first_epoch: int = 15, least: float = 0.03) -> Decision:
+    """Halve after every epoch from the first one on, past `first_epoch`, that did not improve (Kim et al. 2018).
+
+    Training stops when the rate falls under `least` of the first one.
+    """
+    factor, best, halving = 1.0, float("inf"), False
+    for epoch, loss in enumerate(losses, start=1):
+        halving = halving or (epoch > first_epoch and loss >= best)
+        factor, best = (factor / 2 if halving else factor), min(best, loss)
+    return Decision(factor, stop=factor < least)
+
+
 DECAYS: dict[str, Callable[[Sequence[float], int], Decision]] = {
     "none": none,
     "linear": linear,
     "zhu2020": zhu2020,
     "shi2020": shi2020,
+    "kim2018": kim2018,
 }

@@ -135,6 +135,22 @@ class RecurrentDecoder(Decoder):
         return outputs, after if isinstance(after, tuple) else (after,)
 
 
+class LinearStartDecoder(RecurrentDecoder):
+    """A recurrent decoder that begins in h = W z + b, without a tanh, and with an empty cell (Kim et al. 2018)."""
+
+    def __init__(self, size: Size, code: int) -> None:
+        super().__init__(size, code)
+        if self.start_state is not None:
+            self.start_state = nn.Linear(code, size.hidden * size.layers)
+
+    def start(self, code: Tensor) -> State:
+        if self.start_state is None:
+            return super().start(code)
+        layers, hidden = self.size.layers, self.size.hidden
+        h = self.start_state(code).unflatten(-1, (layers, hidden)).movedim(1, 0).contiguous()
+        return (h, torch.zeros_like(h)) if self.size.cell == "lstm" else (h,)
+
+
 class SkipDecoder(RecurrentDecoder):
     """A recurrent decoder whose output layer sees z too, beside the state: [h ; z] to V words (Dieng et al. 2019).
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from pyro_textvae.decoders import DILATIONS, Decoder, DilatedDecoder, RecurrentDecoder, SkipDecoder
+from pyro_textvae.decoders import DILATIONS, Decoder, DilatedDecoder, LinearStartDecoder, RecurrentDecoder, SkipDecoder
 from pyro_textvae.encoders import NoEncoder, RecurrentEncoder
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.objective import TextELBO
@@ -188,15 +188,27 @@ def bn_vae(size: Size, gamma: float = 0.7) -> Recipe:
 
 
 @recipe
-def sa_vae(size: Size, steps: int = 20, rate: float = 1.0, warm_up: int = 500) -> Recipe:
-    """VAE whose encoder only begins q(z|x); `steps` gradient steps on the bound finish it (Kim et al. 2018)."""
+def sa_vae(
+    size: Size,
+    steps: int = 20,
+    rate: float = 1.0,
+    warm_up: int = 500,
+    network: Literal["shared", "kim2018"] = "shared",
+) -> Recipe:
+    """VAE whose encoder only begins q(z|x); `steps` gradient steps on the bound finish it (Kim et al. 2018).
+
+    Its decoder is the other recipes' ("shared"), or begins as the paper's ("kim2018").
+    """
+    if network not in ("shared", "kim2018"):
+        raise ValueError(f"'network' is {network!r}, but it is 'shared' or 'kim2018'")
+    decoder = RecurrentDecoder if network == "shared" else LinearStartDecoder
     objective = BetaELBO(_warm_up(warm_up))
     prior = StandardNormal(size.latent)
     parts = SemiAmortisedVAE(
         RecurrentEncoder(size),
         Gaussian(size.features, size.latent),
         prior,
-        RecurrentDecoder(size, prior.code),
+        decoder(size, prior.code),
         steps=steps,
         rate=rate,
         weight=lambda: weight_at(_warm_up(warm_up), objective.step),

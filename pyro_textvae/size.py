@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 CELLS = ("lstm", "gru", None)
-INITIALISATIONS = ("torch", "he2019")
+INITIALISATIONS = ("torch", "he2019", "kim2018")
 Z_ENTERS = ("state", "steps", "both")
 
 
@@ -26,7 +26,8 @@ class Size:
     tied            whether the decoder's output layer is its embedding, seen through a projection
     dropout         on the decoder's word embeddings and on its outputs
     word_dropout    probability that a word fed to the decoder is replaced by <unk> (training only)
-    initialisation  "torch": the framework's own; "he2019": U(-0.01, 0.01), embeddings U(-0.1, 0.1) (He et al. 2019)
+    initialisation  "torch": the framework's own; "he2019": U(-0.01, 0.01), embeddings U(-0.1, 0.1) (He et al. 2019);
+                    "kim2018": U(-0.1, 0.1) (Kim et al. 2018)
     """
 
     vocabulary: int
@@ -40,7 +41,7 @@ class Size:
     tied: bool = False
     dropout: float = 0.0
     word_dropout: float = 0.0
-    initialisation: Literal["torch", "he2019"] = "torch"
+    initialisation: Literal["torch", "he2019", "kim2018"] = "torch"
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "embedding", "hidden", "latent", "layers"):

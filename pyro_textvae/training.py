@@ -116,7 +116,7 @@ def train(
                 device=device,
                 progress=progress,
                 finish=False,
-                **settings["size"] | {"latent": width},
+                **settings["size"] | {"latent": width, "cell": _cell(recipe.vae.encoder)},
                 **given["corpus"],
             )
             adopt(recipe.vae, ae, corpus.vocabulary.words)
@@ -161,6 +161,10 @@ def _check_source(model: str, init_from: str | Path, width: int) -> None:
             f"init_from is {str(init_from)!r}, which is no run: give 'ae', or the directory of a run (one with a "
             "recipe.json)"
         )
+
+
+def _cell(encoder: nn.Module) -> str:
+    return "lstm" if any(isinstance(module, nn.LSTM) for module in encoder.modules()) else "gru"
 
 
 def _sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -59,13 +59,15 @@ def initialise(vae: TextVAE, scheme: str) -> None:
     """Draw the weights of embeddings, recurrent and linear layers anew.
 
     "torch" leaves the framework's own. "he2019" draws them from U(-0.01, 0.01), embeddings from U(-0.1, 0.1) (He et
-    al. 2019). The parameters of priors and of batch normalisation are no such weights and stay.
+    al. 2019); "kim2018" all of them from U(-0.1, 0.1). The parameters of priors and of batch normalisation are no such
+    weights and stay.
     """
     if scheme == "torch":
         return
+    width = {"he2019": 0.01, "kim2018": 0.1}[scheme]
     for module in vae.modules():
         if isinstance(module, nn.Embedding):
             nn.init.uniform_(module.weight, -0.1, 0.1)
         elif isinstance(module, nn.RNNBase | nn.Linear):
             for parameter in module.parameters():
-                nn.init.uniform_(parameter, -0.01, 0.01)
+                nn.init.uniform_(parameter, -width, width)

@@ -4,7 +4,7 @@ from itertools import accumulate
 
 import pytest
 
-from pyro_textvae.decay import DECAYS, Decision, linear, none, shi2020, zhu2020
+from pyro_textvae.decay import DECAYS, Decision, kim2018, linear, none, shi2020, zhu2020
 
 
 def decisions(rule, losses: list[float]) -> list[Decision]:
@@ -87,3 +87,19 @@ def test_shi2020_stops_when_the_rate_is_a_thousandth():
     first = next(epoch for epoch, decision in enumerate(said) if decision.stop)
     assert said[first].rate_factor == pytest.approx(0.8**31)  # the first power of 0.8 below 0.001
     assert first == len(falls) + 1 + 30
+
+
+def test_kim2018_halves_every_epoch_from_the_first_late_one_without_progress_on():
+    falling, losses = [20.0 - epoch for epoch in range(16)], [5.0, 4.5, 4.0]
+    said = decisions(kim2018, falling + losses)
+    assert [decision.rate_factor for decision in said] == [1.0] * 16 + [0.5, 0.25, 0.125]
+    assert not any(decision.stop for decision in said)
+
+
+def test_kim2018_forgives_what_came_before_the_sixteenth_epoch():
+    assert kim2018([1.0] * 15).rate_factor == 1 and kim2018([1.0] * 16).rate_factor == 0.5
+
+
+def test_kim2018_stops_under_three_hundredths():
+    stops = [decision.stop for decision in decisions(kim2018, [1.0] * 22)]
+    assert stops == [False] * 20 + [True] * 2  # the sixth halving, to 1/64

@@ -8,11 +8,19 @@ from small import SENTENCES, a_batch, a_size, roughen
 from torch import Tensor
 
 from pyro_textvae.corpus import BOS, EOS, PAD, UNK
-from pyro_textvae.decoders import DILATIONS, Decoder, DilatedDecoder, RecurrentDecoder, Sentences, SkipDecoder
+from pyro_textvae.decoders import (
+    DILATIONS,
+    Decoder,
+    DilatedDecoder,
+    LinearStartDecoder,
+    RecurrentDecoder,
+    Sentences,
+    SkipDecoder,
+)
 from pyro_textvae.linear_cross_entropy import linear_cross_entropy
 
 CODE = 3
-KINDS = {kind.__name__: kind for kind in (RecurrentDecoder, SkipDecoder, DilatedDecoder)}
+KINDS = {kind.__name__: kind for kind in (RecurrentDecoder, LinearStartDecoder, SkipDecoder, DilatedDecoder)}
 NETWORKS = [
     {"cell": cell, "layers": layers, "tied": tied, "z_enters": z_enters}
     for cell in ("lstm", "gru")
@@ -23,7 +31,10 @@ NETWORKS = [
     {"kind": "SkipDecoder", "cell": cell, "tied": tied, "z_enters": z_enters}
     for cell, z_enters in (("lstm", "both"), ("gru", "state"))
     for tied in (False, True)
-] + [{"kind": "DilatedDecoder", "tied": tied} for tied in (False, True)]  # fmt: skip
+] + [
+    {"kind": "LinearStartDecoder", "cell": "lstm"},
+    *({"kind": "DilatedDecoder", "tied": tied} for tied in (False, True)),
+]  # fmt: skip
 every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: "-".join(map(str, network.values())))
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -134,6 +145,15 @@ def test_the_first_state_is_the_code_seen_through_tanh(cell):
     torch.testing.assert_close(state[0], cells.tanh())
     if cell == "lstm":
         torch.testing.assert_close(state[1], cells)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_linear_start_is_the_code_as_it_is_and_an_empty_cell(cell):
+    decoder, code = a_decoder(kind="LinearStartDecoder", cell=cell, layers=2), codes(4)
+    h, *cells = decoder.start(code)
+    expected = code @ decoder.start_state.weight.T + decoder.start_state.bias
+    torch.testing.assert_close(h, expected.reshape(4, 2, 8).transpose(0, 1))
+    assert len(cells) == (cell == "lstm") and not any(each.any() for each in cells)
 
 
 def test_tied_weights_are_one_and_the_first_predictions_nearly_uniform():

@@ -62,11 +62,12 @@ def test_a_mixture_has_the_shapes_of_its_variables():
     assert isinstance(trace.nodes["x"]["fn"], Sentences)
 
 
-def test_the_small_initialisation_is_he_and_colleagues():
-    vae = a_vae("bn_vae", initialisation="he2019", tied=True, bidirectional=True)
+@pytest.mark.parametrize(("scheme", "width"), [("he2019", 0.01), ("kim2018", 0.1)])
+def test_a_papers_initialisation_is_uniform_and_of_its_width(scheme, width):
+    vae = a_vae("bn_vae", initialisation=scheme, tied=True, bidirectional=True)
     checked: set[int] = set()
     for module in vae.modules():
-        limit = 0.1 if isinstance(module, nn.Embedding) else 0.01
+        limit = 0.1 if isinstance(module, nn.Embedding) else width
         if isinstance(module, nn.Embedding | nn.RNNBase | nn.Linear):
             for parameter in module.parameters():
                 assert parameter.abs().max().item() <= limit
