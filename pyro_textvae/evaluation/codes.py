@@ -50,6 +50,12 @@ def code_of(vae: TextVAE, z: Tensor) -> Tensor:
     return vae.prior.join(z) if isinstance(vae.prior, Mixture) else z
 
 
+def mean_code(vae: TextVAE, batch: Batch) -> Tensor:
+    """Posterior means of a batch, (B, code)."""
+    mean = vae.posterior.z(vae.encoder(batch)).mean  # pyright: ignore[reportCallIssue]
+    return code_of(vae, mean)
+
+
 def draw_codes(vae: TextVAE, batch: Batch) -> tuple[Draw, Tensor]:
     """Guide and prior run once on a batch, the decoder left out: the latent sites, and the code (B, code)."""
 
