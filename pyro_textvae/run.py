@@ -16,7 +16,7 @@ Nothing in it is a pickle: opening a run of somebody else runs no code of theirs
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +29,8 @@ from pyro_textvae.batch import Batch
 from pyro_textvae.checkpoint import FORMAT, load_tensors, read_json, write_atomically, write_json
 from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
 from pyro_textvae.errors import did_you_mean
-from pyro_textvae.evaluation import Verdict, evaluate, generation, judge
-from pyro_textvae.evaluation.codes import code_of
+from pyro_textvae.evaluation import Classification, Verdict, classification, evaluate, generation, judge
+from pyro_textvae.evaluation.codes import mean_code
 from pyro_textvae.posteriors import VonMisesFisherPosterior, WithComponents
 from pyro_textvae.priors import Mixture
 from pyro_textvae.recipes import Recipe, recipes
@@ -122,7 +122,7 @@ class Run:
         if recorded["data"] is None:
             raise ValueError(
                 "this run was trained on texts in memory, which it does not keep: pass them to "
-                "evaluate(data=...), or train from a file"
+                "evaluate(data=...) or classify(texts, labels), or train from a file"
             )
         corpus = Corpus.open(recorded["data"], **recorded["options"])
         if corpus.sha256 != recorded["sha256"]:
@@ -242,6 +242,47 @@ class Run:
         write_json(self.directory / "evaluation.json", self.metrics | {split: measured})
         return measured
 
+    def classify(
+        self,
+        texts: Sequence[str] | None = None,
+        labels: Sequence[Hashable] | None = None,
+        *,
+        test: tuple[Sequence[str], Sequence[Hashable]] | None = None,
+        column: str | None = None,
+        counts: int | Sequence[int] | None = None,
+        seeds: int = 5,
+        fine_tuned: bool = False,
+        draws: bool = False,
+    ) -> Classification:
+        """How well a classifier on the code predicts a label, by how many labels it was given; prints as a table.
+
+        texts, labels  yours, a label a text (None: missing); without them, the training split of the run's corpus
+        test           (texts, labels) to be scored on; without it, the corpus's test split (valid, if it has none), or
+                       a fifth of your texts, which are then not trained on
+        column         the corpus's label column; not needed where it has one
+        counts         numbers of labels; None: those of 100, 500, 1,000, 2,000 and 10,000 that there are labels for
+        seeds          how many subsets are drawn of each size
+        fine_tuned     train the encoder too (a copy: the run stays as it is), not only a logistic regression
+        draws          classify one draw from q(z|x) in place of its mean, in whose traces a classifier can read what
+                       the decoder cannot: with a collapsed posterior draws stay at chance, means may not
+
+        Raises ValueError before anything is fitted: no labels, labels and texts of different lengths, fewer labels
+        than classes, more than sentences, a run without a code. How each method works, and what chooses its settings:
+        `evaluation/classification.py`. Source: Zhu et al. 2020, Table 3.
+        """
+        self._need_code()
+        if texts is not None:
+            if column is not None:
+                raise ValueError("'column' is of the run's corpus, but texts came: pass their labels, and no column")
+            task = classification.Labelled.of_texts(texts, labels, test, self._split)
+        elif labels is not None or test is not None:
+            raise ValueError("labels or a test set came without texts: pass classify(texts, labels), or a column alone")
+        else:
+            task = classification.Labelled.of_corpus(self.corpus, column)
+        return classification.classify(
+            self.vae, task, self._split, counts=counts, seeds=seeds, fine_tuned=fine_tuned, draws=draws
+        )
+
     def metric(self, name: str, split: str = "test") -> float:
         """One metric by its name; a wrong name says which one may be meant."""
         metrics = self.metrics.get(split)
@@ -269,7 +310,9 @@ class Run:
 
     def _need_code(self) -> None:
         if self.vae.prior.code == 0:
-            raise ValueError(f"a {self.name!r} has no code: encode and interpolate need a VAE such as 'dem_vae'")
+            raise ValueError(
+                f"a {self.name!r} has no code: encode, interpolate and classify need a VAE such as 'dem_vae'"
+            )
 
     def _mixture(self) -> WithComponents:
         if not isinstance(self.vae.posterior, WithComponents):
@@ -316,7 +359,7 @@ class Run:
 
     @torch.no_grad()
     def _code(self, batch: Batch) -> Tensor:
-        return code_of(self.vae, self.vae.q_z(batch).mean)
+        return mean_code(self.vae, batch)
 
     def _decode(self, codes: Tensor, decoding: str, temperature: float, max_length: int) -> list[str]:
         decoder = self.vae.decoder

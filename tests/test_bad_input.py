@@ -245,7 +245,7 @@ def test_no_texts(runs):
 def test_a_language_model_has_no_code_to_encode_to(runs):
     run = runs["lstm_lm"]
     for use in (lambda: run.encode(["w1"]), lambda: run.reconstruct(["w1"]), lambda: run.interpolate("w1", "w2")):
-        with pytest.raises(ValueError, match="a 'lstm_lm' has no code: encode and interpolate need a VAE"):
+        with pytest.raises(ValueError, match="a 'lstm_lm' has no code: encode, interpolate and classify need a VAE"):
             use()
 
 

@@ -275,6 +275,39 @@ def test_compare_puts_runs_in_a_table_and_a_picture(run: Path, text_file: Path, 
     assert say("compare", run).code == 1
 
 
+def test_classify_answers_for_a_run_and_puts_several_in_a_table(run: Path, text_file: Path, tmp_path: Path, say):
+    asked = ("--counts", 9, 30, "--seeds", 2)
+    alone = say("classify", run, *asked)
+    assert alone.code == 0 and alone.out.startswith("frozen: 'label', 3 classes, 9 held-out sentences, 2 seeds\n")
+    found = say("classify", run, "--column", "label", *asked, "--json").json
+    assert [row["labels"] for row in found["accuracy"]] == [9, 30] and found == load(run).classify(
+        counts=(9, 30), seeds=2
+    ).data()
+    assert say("classify", run, *asked, "--draws", "--json").json["method"] == "frozen, draws"
+    other = tmp_path / "ae"
+    assert say("train", "ae", "--data", text_file, "--output", other, *TINY[:4]).code == 0
+    said = say("classify", run, other, *asked, "--output", tmp_path / "table.csv")
+    assert said.out.splitlines()[0] == "|  | method | majority | 9 | 30 |" and len(said.out.splitlines()) == 4
+    assert len((tmp_path / "table.csv").read_text().splitlines()) == 5
+    assert list(say("classify", run, other, *asked, "--json").json) == [str(run), str(other)]
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["--column", "lable"], "did you mean 'label'?"),
+        (["--counts", "2"], "there are 3 classes"),
+        (["--counts", "73"], "72 training sentences have one"),
+        (["--seeds", "0"], "at least 1"),
+        (["--output", "table.txt"], "a .md or a .csv file"),
+        (["--draws", "--fine-tuned"], "leave one of them out"),
+    ],
+)
+def test_a_mistake_in_classify_is_said(run: Path, words: list[str], expected: str, say):
+    said = say("classify", run, *words)
+    assert said.code == 1 and not said.out and expected in said.err
+
+
 # texts and codes
 
 

@@ -32,6 +32,7 @@ GROUPS = {
         commands.report,
         commands.figures,
         commands.compare,
+        commands.classify,
     ),
     "texts and codes": (
         commands.sample,

@@ -237,6 +237,50 @@ def compare(
     return Answer(text, about, as_json)
 
 
+def classify(
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN", help="directories of runs, one or more")],
+    *,
+    column: Annotated[str | None, UNSET] = None,
+    counts: Annotated[tuple[int, ...], arg(metavar="COUNT", help_behavior_hint="")] = (),
+    seeds: int = 5,
+    fine_tuned: bool = False,
+    draws: bool = False,
+    output: Annotated[Path | None, UNSET] = None,
+    as_json: AsJson = False,
+) -> Answer:
+    """Predict a label from the codes of few labelled texts; of several runs, a table.
+
+    For example: pyro-textvae classify runs/reviews --counts 100 1000
+
+    Args:
+        column: the label column of the run's corpus; not needed where it has one
+        counts: numbers of labels (default: those of 100, 500, 1000, 2000 and 10000 that there are labels for)
+        seeds: how many labelled subsets are drawn of each size
+        fine_tuned: train the encoder too, not only a logistic regression on its posterior means
+        draws: classify one draw from each posterior in place of its mean; a collapsed one is then at chance
+        output: a file for the table, .md or .csv
+    """
+    if not runs:
+        raise ValueError("no run came: name the directory of at least one")
+    if output is not None and output.suffix not in (".md", ".csv"):
+        raise ValueError(f"--output {output} came, but the table is written to a .md or a .csv file")
+    from pyro_textvae.evaluation import accuracy_table
+    from pyro_textvae.figures.comparison import names_of
+
+    named = names_of([open_run(each) for each in runs])
+    found = {
+        name: run.classify(column=column, counts=counts or None, seeds=seeds, fine_tuned=fine_tuned, draws=draws)
+        for name, run in named.items()
+    }
+    if output is not None:
+        output.write_text(accuracy_table(found, "csv" if output.suffix == ".csv" else "markdown") + "\n")
+    if len(runs) == 1:
+        (one,) = found.values()
+        return Answer(str(one), one.data(), as_json)
+    about = {str(run.directory): found[name].data() for name, run in named.items()}
+    return Answer(accuracy_table(found), about, as_json)
+
+
 # Texts and codes.
 
 

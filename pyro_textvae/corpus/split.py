@@ -42,6 +42,12 @@ class Split:
         flat = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
         return np.asarray(self.tokens[flat]), lengths
 
+    def take(self, indices: np.ndarray) -> "Split":
+        """The sentences `indices`, in that order, with their labels, as a split of their own, in memory."""
+        flat, lengths = self.gather(indices)
+        labels = {column: np.asarray(values[indices]) for column, values in self.labels.items()}
+        return Split(flat, np.append(0, np.cumsum(lengths)), labels)
+
     def texts(self, vocabulary: Vocabulary, indices: Iterable[int] | None = None) -> list[str]:
         """Text of the sentences (all of them by default), as the model sees it: truncated, with <unk>."""
         return [vocabulary.decode(self.ids(i)) for i in (range(len(self)) if indices is None else indices)]

@@ -9,6 +9,7 @@ import torch
 
 from pyro_textvae.corpus import Split
 from pyro_textvae.errors import did_you_mean
+from pyro_textvae.evaluation.classification import Classification, accuracy_table
 from pyro_textvae.evaluation.clusters import agreement, assign, joint
 from pyro_textvae.evaluation.codes import Codes, evaluating
 from pyro_textvae.evaluation.collapse import (
@@ -26,7 +27,19 @@ from pyro_textvae.posteriors import BatchNormalisedMean
 from pyro_textvae.priors import Mixture, StandardNormal
 from pyro_textvae.vae import TextVAE
 
-__all__ = ["evaluate", "judge", "Verdict", "CollapseWarning", "greedy", "sample", "beam", "linear", "spherical"]
+__all__ = [
+    "evaluate",
+    "judge",
+    "Verdict",
+    "CollapseWarning",
+    "Classification",
+    "accuracy_table",
+    "greedy",
+    "sample",
+    "beam",
+    "linear",
+    "spherical",
+]
 
 
 def evaluate(

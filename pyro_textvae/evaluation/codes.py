@@ -50,6 +50,11 @@ def code_of(vae: TextVAE, z: Tensor) -> Tensor:
     return vae.prior.join(z) if isinstance(vae.prior, Mixture) else z
 
 
+def mean_code(vae: TextVAE, batch: Batch) -> Tensor:
+    """Posterior means of a batch, (B, code)."""
+    return code_of(vae, vae.q_z(batch).mean)
+
+
 def draw_codes(vae: TextVAE, batch: Batch) -> tuple[Draw, Tensor]:
     """Guide and prior run once on a batch, the decoder left out: the latent sites, and the code (B, code)."""
 
