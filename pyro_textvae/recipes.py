@@ -11,6 +11,7 @@ own file; it then trains, evaluates and pictures like these.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -32,7 +33,15 @@ from pyro_textvae.posteriors import (
 from pyro_textvae.priors import GaussianMixture, NoPrior, Prior, StandardNormal, UniformSphere, VonMisesFisherMixture
 from pyro_textvae.schedules import Cyclic, Linear, Sigmoid, Weight
 from pyro_textvae.size import Size
-from pyro_textvae.terms import BetaELBO, DispersedELBO, Reconstruction
+from pyro_textvae.terms import (
+    BatchFreeBits,
+    BetaELBO,
+    DispersedELBO,
+    FreeBits,
+    Reconstruction,
+    SentenceDimensionFreeBits,
+    SentenceFreeBits,
+)
 from pyro_textvae.vae import TextVAE, initialise
 
 
@@ -159,6 +168,40 @@ def beta_vae(size: Size, beta: float = 0.4) -> Recipe:
     return compose(size, objective=BetaELBO(beta))
 
 
+def _warm_up(updates: int) -> Weight:
+    return Linear(updates) if updates else 1.0
+
+
+@recipe
+def free_bits_vae(
+    size: Size,
+    nats: float = 4.0,
+    per: Literal["sentence", "dimension", "batch", "batch dimension"] = "dimension",
+    warm_up: int = 0,
+) -> Recipe:
+    """VAE that pays for no KL below `nats` a sentence, so that to empty the code gains nothing (Kingma et al. 2016).
+
+    per="sentence"         max(KL(x), nats): the BN-VAE code's mode 1 (Zhu et al. 2020)
+    per="dimension"        nats / D for each of a sentence's D dimensions: its mode 2, and that of Li et al. 2019
+    per="batch"            max(mean KL of the batch, nats): mode 3 of Li et al. 2019's code
+    per="batch dimension"  nats / D for each dimension's mean over the batch: as Kingma et al. define it
+
+    The KL's weight rises to 1 in `warm_up` updates (0: it is 1 from the start).
+    """
+    if not 0 < nats < math.inf:
+        raise ValueError(f"'nats' is {nats!r}, but what is free is positive and finite; for nothing free, train 'vae'")
+    weight = _warm_up(warm_up)
+    kinds = {
+        "sentence": SentenceFreeBits(weight, nats),
+        "dimension": SentenceDimensionFreeBits(weight, nats),
+        "batch": BatchFreeBits(weight, nats),
+        "batch dimension": FreeBits(weight, nats / size.latent),
+    }
+    if per not in kinds:
+        raise ValueError(f"'per' is {per!r}{did_you_mean(per, kinds)}; it is one of {', '.join(kinds)}")
+    return compose(size, objective=TextELBO(Reconstruction(), kinds[per]))
+
+
 @recipe
 def skip_vae(size: Size) -> Recipe:
     """VAE whose z enters the output layer too, past the decoder's network (skip connections: Dieng et al. 2019)."""
@@ -201,10 +244,6 @@ def _gaussian_mixture(size: Size, variables: int, components: int, objective: Te
         prior=GaussianMixture(size.latent, variables, components),
         objective=objective,
     )
-
-
-def _warm_up(updates: int) -> Weight:
-    return Linear(updates) if updates else 1.0
 
 
 @recipe

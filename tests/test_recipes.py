@@ -90,8 +90,8 @@ def test_every_recipe_says_in_a_line_what_it_is_and_has_a_default_for_every_opti
 
 def test_the_names_that_people_write_scripts_against_are_there():
     assert set(recipes()) >= {
-        "lstm_lm", "ae", "vae", "annealed_vae", "cyclic_vae", "beta_vae", "skip_vae", "cnn_vae", "bn_vae", "vmf_vae",
-        *MIXTURES,
+        "lstm_lm", "ae", "vae", "annealed_vae", "cyclic_vae", "beta_vae", "free_bits_vae", "skip_vae", "cnn_vae",
+        "bn_vae", "vmf_vae", *MIXTURES,
     }  # fmt: skip
     assert len(recipes()) == len(list(recipes()))
 
@@ -175,6 +175,16 @@ def test_a_language_model_has_neither_encoder_nor_code():
     loss = Objective(made.vae, made.objective)(a_batch(), 0)
     assert loss.item() == pytest.approx(-made.objective.report["elbo"].item())
     assert not any(name.startswith("kl") for name in made.objective.report)
+
+
+@pytest.mark.parametrize("per", ["sentence", "dimension", "batch", "batch dimension"])
+def test_free_bits_are_nats_a_sentence_whatever_they_are_counted_per_and_their_weight_may_rise(per):
+    made = recipes()["free_bits_vae"](a_size(), nats=1e3, per=per, warm_up=10)
+    for step, weight in ((0, 0.0), (5, 0.5), (10, 1.0), (50, 1.0)):
+        loss = Objective(made.vae, made.objective)(a_batch(), step)
+        report = made.objective.report
+        assert (loss - report["reconstruction"]).item() == pytest.approx(weight * 1e3, abs=0.01)
+        assert report["elbo"].item() == pytest.approx(-(report["reconstruction"] + report["kl_z"]).item())
 
 
 def test_the_output_layer_of_a_skip_vae_sees_the_code():
