@@ -37,16 +37,72 @@ class Gaussian(nn.Module):
         self.log_variance = nn.Linear(features, latent * (variables or 1))
 
     def mean_of(self, features: Tensor) -> Tensor:
-        return self.mean(features)
+        """The means, (B, M D); at least float32, also under autocast."""
+        return at_least_float32(self.mean(features))
+
+    def scale_of(self, features: Tensor) -> Tensor:
+        """The standard deviations, (B, M D); at least float32."""
+        return (0.5 * at_least_float32(self.log_variance(features)).clamp(*LOG_VARIANCE_RANGE)).exp()
 
     def z(self, features: Tensor) -> dist.TorchDistribution:
-        """Return q(z|x), batch shape (B,) or (M, B), event shape (D,); at least float32, also under autocast."""
-        mean = at_least_float32(self.mean_of(features))
-        scale = (0.5 * at_least_float32(self.log_variance(features)).clamp(*LOG_VARIANCE_RANGE)).exp()
+        """Return q(z|x), batch shape (B,) or (M, B), event shape (D,)."""
+        mean, scale = self.mean_of(features), self.scale_of(features)
         return dist.Normal(by_variable(mean, self.variables), by_variable(scale, self.variables)).to_event(1)
 
     def forward(self, features: Tensor) -> Tensor:
         return pyro.sample("z", self.z(features))
+
+
+def committed_deviations(delta: float) -> tuple[float, float]:
+    """The two standard deviations s at which KL(Normal(0, s^2) || Normal(0, 1)) is `delta` nats, below 1 and above.
+
+    Their squares are the roots of ln v - v + 2 delta + 1 = 0 (Razavi et al. 2019), here by Newton's method on u = ln v
+    from outside of them, where it cannot overshoot. Raises ValueError for a delta that is not positive and finite.
+    """
+    if not 0 < delta < math.inf:
+        raise ValueError(
+            f"'delta' is {delta!r}, but a committed rate is a positive number of nats; without one, train 'vae'"
+        )
+
+    def root(u: float) -> float:
+        while True:
+            after = u - (u - math.expm1(u) + 2 * delta) / -math.expm1(u)
+            if abs(after) >= abs(u):  # no nearer to the other root: as exact as these numbers go
+                return u
+            u = after
+
+    return math.exp(root(-2 * delta - 1) / 2), math.exp(root(math.log(4 * delta + 2)) / 2)
+
+
+class CommittedGaussian(Gaussian):
+    """A Gaussian posterior no dimension of which comes nearer to Normal(0, 1) than `delta` nats (Razavi et al. 2019).
+
+    The standard deviation lies between the two at which a mean of 0 costs delta. What it leaves of delta the mean makes
+    up, and max(0, a) on top, where a is the layer `mean`'s number: the KL of a dimension is delta + max(0, a) / 2. A
+    mean is never negative. The layer `log_variance` says through a sigmoid where between the two the deviation lies;
+    a hundredth at either end is left out, as the mean's gradient is infinite there.
+
+    A posterior that is the same for every sentence can pay all of delta: this KL need not inform. Where a is negative
+    for all of them, as small weights leave half of the dimensions from the start, its layer gets no gradient.
+    """
+
+    def __init__(self, features: int, latent: int, delta: float = 0.1) -> None:
+        super().__init__(features, latent)
+        self.delta = delta
+        self.lowest, self.highest = committed_deviations(delta)
+
+    def scale_of(self, features: Tensor) -> Tensor:
+        share = 0.01 + 0.98 * torch.sigmoid(at_least_float32(self.log_variance(features)))
+        return self.lowest + (self.highest - self.lowest) * share
+
+    def mean_of(self, features: Tensor) -> Tensor:
+        variance = self.scale_of(features).square()
+        left = (2 * self.delta + 1 + variance.log() - variance).clamp_min(1e-12)  # positive, but for rounding
+        return (left + F.relu(super().mean_of(features))).sqrt()
+
+    def kl_floor(self) -> Tensor:
+        """The least KL to a standard normal, nats a sentence: delta for each dimension."""
+        return torch.tensor(self.delta * self.mean.out_features)
 
 
 class BatchNormalisedMean(nn.Module):

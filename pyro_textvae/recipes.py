@@ -24,13 +24,22 @@ from pyro_textvae.errors import did_you_mean
 from pyro_textvae.objective import TextELBO
 from pyro_textvae.posteriors import (
     BatchNormGaussian,
+    CommittedGaussian,
     Gaussian,
     NoPosterior,
     Point,
     VonMisesFisherPosterior,
     WithComponents,
 )
-from pyro_textvae.priors import GaussianMixture, NoPrior, Prior, StandardNormal, UniformSphere, VonMisesFisherMixture
+from pyro_textvae.priors import (
+    AutoregressivePrior,
+    GaussianMixture,
+    NoPrior,
+    Prior,
+    StandardNormal,
+    UniformSphere,
+    VonMisesFisherMixture,
+)
 from pyro_textvae.schedules import Cyclic, Linear, Sigmoid, Weight
 from pyro_textvae.size import Size
 from pyro_textvae.terms import (
@@ -224,6 +233,23 @@ def cnn_vae(size: Size, width: Literal["small", "medium", "large", "very large"]
 def bn_vae(size: Size, gamma: float = 0.7) -> Recipe:
     """VAE whose posterior means are batch-normalised: its KL has a floor set by gamma (Zhu et al. 2020)."""
     return compose(size, posterior=BatchNormGaussian(size.features, size.latent, gamma))
+
+
+@recipe
+def delta_vae(
+    size: Size, delta: float = 0.1, prior: Literal["independent", "autoregressive"] = "independent"
+) -> Recipe:
+    """VAE whose posterior cannot come nearer to its prior than `delta` nats a dimension (Razavi et al. 2019).
+
+    With the "independent" prior Normal(0, I) the posterior's family keeps away: each dimension's KL is at least delta.
+    With the "autoregressive" one, a chain of correlated numbers, an independent posterior cannot follow the prior: the
+    KL of all D is at least delta D.
+    """
+    if prior == "independent":
+        return compose(size, posterior=CommittedGaussian(size.features, size.latent, delta))
+    if prior == "autoregressive":
+        return compose(size, prior=AutoregressivePrior(size.latent, delta))
+    raise ValueError(f"'prior' is {prior!r}, but delta_vae's is 'independent' or 'autoregressive'")
 
 
 @recipe

@@ -3,6 +3,7 @@ import math
 import pyro
 import pytest
 import torch
+from scipy.special import lambertw
 from small import SENTENCES, a_batch, a_size, random_batch
 from torch import Tensor, nn
 
@@ -12,12 +13,14 @@ from pyro_textvae.objective import Objective, TextELBO
 from pyro_textvae.posteriors import (
     BatchNormalisedMean,
     BatchNormGaussian,
+    CommittedGaussian,
     Gaussian,
     NoPosterior,
     Point,
     VonMisesFisherPosterior,
     WithComponents,
     by_variable,
+    committed_deviations,
 )
 from pyro_textvae.priors import GaussianMixture, StandardNormal
 from pyro_textvae.recipes import compose
@@ -186,6 +189,58 @@ def test_a_gamma_that_is_not_positive_is_refused(gamma):
         BatchNormGaussian(4, 3, gamma)
 
 
+# The committed rate
+
+
+@pytest.mark.parametrize("delta", [1e-12, 1e-6, 0.01, 0.1, 0.15, 1.0, 10.0, 300.0])
+def test_the_committed_deviations_are_the_two_at_which_a_mean_of_zero_costs_delta(delta):
+    lowest, highest = committed_deviations(delta)
+    # ln v - v + c = 0 has the roots -W(-exp(-c)), on both branches of Lambert's function, inaccurate where v is near 1.
+    assert lowest < 1 < highest
+    for deviation, branch in ((lowest, 0), (highest, -1)):
+        if 0.01 <= delta <= 10:
+            expected = (-lambertw(-math.exp(-2 * delta - 1), branch).real) ** 0.5
+            assert deviation == pytest.approx(expected, rel=1e-12)
+        log_variance = 2 * math.log1p(deviation - 1) if delta < 1 else 2 * math.log(deviation)
+        assert (math.expm1(log_variance) - log_variance) / 2 == pytest.approx(delta, rel=1e-9 if delta > 1e-3 else 1e-3)
+
+
+def test_the_committed_deviations_of_the_published_deltas():
+    assert committed_deviations(0.1) == pytest.approx((0.70231, 1.33126), abs=1e-5)
+    assert committed_deviations(0.15) == pytest.approx((0.64118, 1.40934), abs=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.3, 10.0, 1e4])
+@pytest.mark.parametrize("delta", [1e-4, 0.1, 2.0])
+def test_no_dimension_costs_less_than_delta_and_what_it_costs_more_is_half_the_rectified_mean(delta, scale):
+    posterior = CommittedGaussian(4, 3, delta).double()
+    features = scale * torch.randn(200, 4, dtype=torch.float64)
+    q = posterior.z(features)
+    kl = torch.distributions.kl_divergence(q.base_dist, torch.distributions.Normal(0.0, 1.0).expand((200, 3)))
+    more = posterior.mean(features).relu() / 2
+    torch.testing.assert_close(kl, delta + more, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(posterior.kl_floor(), torch.tensor(3 * delta))
+    assert (q.mean >= 0).all() and (scale == 0 or (more == 0).any())
+    single = CommittedGaussian(4, 3, delta)
+    single.load_state_dict(posterior.state_dict())
+    mean_field = single.z(features.float())
+    kl = torch.distributions.kl_divergence(mean_field.base_dist, torch.distributions.Normal(0.0, 1.0).expand((200, 3)))
+    assert (kl > delta - 1e-6).all()
+
+
+def test_a_committed_posterior_has_a_finite_gradient_however_far_its_layers_reach():
+    posterior, features = CommittedGaussian(4, 3, 1e-3), 1e4 * torch.randn(50, 4)
+    q = posterior.z(features)
+    (q.mean.sum() + q.stddev.sum()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in posterior.parameters())
+
+
+@pytest.mark.parametrize("delta", [0.0, -0.1, math.nan, math.inf])
+def test_a_delta_that_commits_to_nothing_is_refused(delta):
+    with pytest.raises(ValueError, match=r"'delta' is .*, but a committed rate is a positive number of nats; .* 'vae'"):
+        CommittedGaussian(4, 3, delta)
+
+
 # The other posteriors
 
 
@@ -241,6 +296,7 @@ def test_the_heads_of_every_posterior_have_the_same_names_and_shapes():
     for posterior in (
         Gaussian(8, 3),
         BatchNormGaussian(8, 3),
+        CommittedGaussian(8, 3),
         VonMisesFisherPosterior(8, 3, 10.0),
         Point(8, 3),
     ):

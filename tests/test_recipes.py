@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from small import MIXTURES, VOCABULARY, a_batch, a_size, options_of, random_batch
+from small import MIXTURES, VOCABULARY, a_batch, a_size, options_of, random_batch, roughen
 
 from pyro_textvae.encoders import NoEncoder
 from pyro_textvae.objective import Objective, TextELBO
@@ -46,6 +46,8 @@ def test_every_parameter_of_every_recipe_gets_a_gradient_from_its_own_objective(
             recipes()[name](a_size(**changes))
         return
     made = recipes()[name](a_size(**changes))
+    if name == "delta_vae":  # small weights leave each rectified mean dark for all sentences, or lit for all
+        roughen(made.vae)
     objective = Objective(made.vae, made.objective)
     # Two batches: in a small network one may happen to leave a rectified unit dark.
     loss = objective(a_batch(), 1) + objective(random_batch(16, words=VOCABULARY), 2)
@@ -91,7 +93,7 @@ def test_every_recipe_says_in_a_line_what_it_is_and_has_a_default_for_every_opti
 def test_the_names_that_people_write_scripts_against_are_there():
     assert set(recipes()) >= {
         "lstm_lm", "ae", "vae", "annealed_vae", "cyclic_vae", "beta_vae", "free_bits_vae", "skip_vae", "cnn_vae",
-        "bn_vae", "vmf_vae", *MIXTURES,
+        "bn_vae", "delta_vae", "vmf_vae", *MIXTURES,
     }  # fmt: skip
     assert len(recipes()) == len(list(recipes()))
 
@@ -175,6 +177,21 @@ def test_a_language_model_has_neither_encoder_nor_code():
     loss = Objective(made.vae, made.objective)(a_batch(), 0)
     assert loss.item() == pytest.approx(-made.objective.report["elbo"].item())
     assert not any(name.startswith("kl") for name in made.objective.report)
+
+
+@pytest.mark.parametrize("prior", ["independent", "autoregressive"])
+def test_no_sentence_of_a_delta_vae_has_less_than_its_committed_rate_under_either_prior(prior):
+    made = recipes()["delta_vae"](a_size(latent=8), delta=0.2, prior=prior)
+    objective = Objective(made.vae, made.objective)
+    optimiser = torch.optim.Adam(made.vae.parameters(), lr=0.05)
+    for step in range(40):  # no code helps to tell random words: the KL is pressed to its floor
+        optimiser.zero_grad()
+        batch = random_batch(16, seed=step, words=VOCABULARY)
+        objective(batch, step).backward()
+        optimiser.step()
+        kl = made.objective.draw(made.vae.generative, made.vae.inference, batch).kl("z")
+        assert (kl > 0.2 * 8 - 1e-5).all()
+    assert kl.mean().item() < 0.2 * 8 * 1.5
 
 
 @pytest.mark.parametrize("per", ["sentence", "dimension", "batch", "batch dimension"])

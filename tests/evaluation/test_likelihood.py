@@ -16,7 +16,14 @@ from pyro_textvae.evaluation import evaluate, likelihood
 from pyro_textvae.evaluation.codes import draw_codes, evaluating
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll, log_weights
 from pyro_textvae.posteriors import Gaussian
-from pyro_textvae.priors import GaussianMixture, Mixture, StandardNormal, UniformSphere, VonMisesFisherMixture
+from pyro_textvae.priors import (
+    AutoregressivePrior,
+    GaussianMixture,
+    Mixture,
+    StandardNormal,
+    UniformSphere,
+    VonMisesFisherMixture,
+)
 from pyro_textvae.recipes import recipes
 from pyro_textvae.size import Size
 from pyro_textvae.vae import TextVAE
@@ -159,6 +166,9 @@ CASES = {
     "vae on a plane": ("vae", 2, {}, plane(121)),
     "skip on a line": ("skip_vae", 1, {}, line(1201)),
     "cnn on a line": ("cnn_vae", 1, {}, line(1201)),
+    "committed on a line": ("delta_vae", 1, {"delta": 0.5}, line(1201)),
+    "committed on a plane": ("delta_vae", 2, {}, plane(121)),
+    "chain on a plane": ("delta_vae", 2, {"delta": 0.4, "prior": "autoregressive"}, plane(121)),
     "mixture on a line": ("gm_vae", 1, {"components": 3}, line(1201)),
     "two mixtures": ("dem_vae", 1, {"components": 3, "variables": 2}, plane(121)),
     "vmf on a circle": ("vmf_vae", 2, {"concentration": 1.0}, circle(720)),
@@ -174,6 +184,9 @@ def log_prior(vae: TextVAE, z: Tensor) -> Tensor:
     prior = vae.prior
     if isinstance(prior, UniformSphere):
         return torch.full((len(z),), -math.log(2 * math.pi))  # a circle
+    if isinstance(prior, AutoregressivePrior):
+        covariance = torch.eye(2) + prior.correlation * (1 - torch.eye(2))
+        return torch.distributions.MultivariateNormal(torch.zeros(2), covariance).log_prob(z)
     if isinstance(prior, StandardNormal):
         return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
     parts = z.unflatten(-1, (prior.variables, -1))  # pyright: ignore[reportArgumentType]
