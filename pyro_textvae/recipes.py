@@ -23,6 +23,7 @@ from pyro_textvae.encoders import NoEncoder, RecurrentEncoder
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.objective import TextELBO
 from pyro_textvae.posteriors import (
+    BatchNormBothGaussian,
     BatchNormGaussian,
     CommittedGaussian,
     Gaussian,
@@ -233,6 +234,15 @@ def cnn_vae(size: Size, width: Literal["small", "medium", "large", "very large"]
 def bn_vae(size: Size, gamma: float = 0.7) -> Recipe:
     """VAE whose posterior means are batch-normalised: its KL has a floor set by gamma (Zhu et al. 2020)."""
     return compose(size, posterior=BatchNormGaussian(size.features, size.latent, gamma))
+
+
+@recipe
+def bn_both_vae(size: Size, tau: float = 0.5) -> Recipe:
+    """BN-VAE with the deviations normalised too: codes of a batch have the prior's moments (Zhu et al. 2020, v2).
+
+    At least the share `tau` of each dimension's second moment is the means'; how much more is learnt.
+    """
+    return compose(size, posterior=BatchNormBothGaussian(size.features, size.latent, tau))
 
 
 @recipe

@@ -93,7 +93,7 @@ def test_every_recipe_says_in_a_line_what_it_is_and_has_a_default_for_every_opti
 def test_the_names_that_people_write_scripts_against_are_there():
     assert set(recipes()) >= {
         "lstm_lm", "ae", "vae", "annealed_vae", "cyclic_vae", "beta_vae", "free_bits_vae", "skip_vae", "cnn_vae",
-        "bn_vae", "delta_vae", "vmf_vae", *MIXTURES,
+        "bn_vae", "bn_both_vae", "delta_vae", "vmf_vae", *MIXTURES,
     }  # fmt: skip
     assert len(recipes()) == len(list(recipes()))
 

@@ -15,7 +15,7 @@ from pyro_textvae.decoders import DilatedDecoder
 from pyro_textvae.evaluation import evaluate, likelihood
 from pyro_textvae.evaluation.codes import draw_codes, evaluating
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll, log_weights
-from pyro_textvae.posteriors import Gaussian
+from pyro_textvae.posteriors import BatchNormBothGaussian, Gaussian
 from pyro_textvae.priors import (
     AutoregressivePrior,
     GaussianMixture,
@@ -139,8 +139,10 @@ def tiny(name: str, latent: int, **options: Any) -> TextVAE:
                 parameter.mul_(3.0)
         for parameter in vae.encoder.parameters():
             parameter.mul_(2.0)
-        for module in vae.posterior.modules():
-            if isinstance(module, Gaussian):  # wide enough that importance weights have a variance
+        for module in vae.posterior.modules():  # wide enough that importance weights have a variance
+            if isinstance(module, BatchNormBothGaussian):
+                module.normalise_scale.running_variance.fill_(0.3)
+            elif isinstance(module, Gaussian):
                 module.log_variance.bias.add_(1.0)
     return vae.eval()
 
@@ -166,6 +168,7 @@ CASES = {
     "vae on a plane": ("vae", 2, {}, plane(121)),
     "skip on a line": ("skip_vae", 1, {}, line(1201)),
     "cnn on a line": ("cnn_vae", 1, {}, line(1201)),
+    "both normalised on a plane": ("bn_both_vae", 2, {}, plane(121)),
     "committed on a line": ("delta_vae", 1, {"delta": 0.5}, line(1201)),
     "committed on a plane": ("delta_vae", 2, {}, plane(121)),
     "chain on a plane": ("delta_vae", 2, {"delta": 0.4, "prior": "autoregressive"}, plane(121)),
