@@ -179,6 +179,8 @@ def beta_vae(size: Size, beta: float = 0.4) -> Recipe:
 
 
 def _warm_up(updates: int) -> Weight:
+    if updates < 0:
+        raise ValueError(f"'warm_up' is {updates}, but it lasts some updates, or none: 0")
     return Linear(updates) if updates else 1.0
 
 
