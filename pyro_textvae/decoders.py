@@ -154,8 +154,8 @@ class LinearStartDecoder(RecurrentDecoder):
 class SkipDecoder(RecurrentDecoder):
     """A recurrent decoder whose output layer sees z too, beside the state: [h ; z] to V words (Dieng et al. 2019).
 
-    Dieng et al. join z to every layer by a product; this is the form that later comparisons of text VAEs use. Dropout
-    is for h alone.
+    Of the ways to let z past the network this is the one of Zhang et al. 2022 (DG-VAE); which one the tables of Zhu et
+    al. 2020 hold is not known. Dropout is for h alone.
     """
 
     @property

@@ -137,8 +137,9 @@ class Draw:
     def kl_per_dimension(self, site: str = "z") -> Tensor:
         """KL of each dimension of a site whose dimensions are independent: (B, D), or (B, M D)."""
         q, p = self.q(site), self.p(site)
-        if not isinstance(q, Independent) or not isinstance(p, Independent):
-            raise ValueError(f"site {site!r} is a {type(q).__name__}: its dimensions have no KL of their own")
+        for side in (q, p):
+            if not isinstance(side, Independent):
+                raise ValueError(f"site {site!r} is a {type(side).__name__}: its dimensions have no KL of their own")
         cost = self._divergence(q.base_dist, p.base_dist, site).movedim(-1, 0)  # dimensions to the left
         cost = torch.stack([self.expect(dimension) for dimension in cost], -1)  # (B, D) or (M, B, D)
         return cost.movedim(-2, 0).flatten(1)

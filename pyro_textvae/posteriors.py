@@ -37,24 +37,80 @@ class Gaussian(nn.Module):
         self.log_variance = nn.Linear(features, latent * (variables or 1))
 
     def mean_of(self, features: Tensor) -> Tensor:
-        return self.mean(features)
+        """The means, (B, M D); at least float32, also under autocast."""
+        return at_least_float32(self.mean(features))
+
+    def scale_of(self, features: Tensor) -> Tensor:
+        """The standard deviations, (B, M D); at least float32."""
+        return (0.5 * at_least_float32(self.log_variance(features)).clamp(*LOG_VARIANCE_RANGE)).exp()
 
     def z(self, features: Tensor) -> dist.TorchDistribution:
-        """Return q(z|x), batch shape (B,) or (M, B), event shape (D,); at least float32, also under autocast."""
-        mean = at_least_float32(self.mean_of(features))
-        scale = (0.5 * at_least_float32(self.log_variance(features)).clamp(*LOG_VARIANCE_RANGE)).exp()
+        """Return q(z|x), batch shape (B,) or (M, B), event shape (D,)."""
+        mean, scale = self.mean_of(features), self.scale_of(features)
         return dist.Normal(by_variable(mean, self.variables), by_variable(scale, self.variables)).to_event(1)
 
     def forward(self, features: Tensor) -> Tensor:
         return pyro.sample("z", self.z(features))
 
 
-class BatchNormalisedMean(nn.Module):
-    """Batch normalisation with a fixed scale gamma and a learnt shift, for posterior means (Zhu et al. 2020).
+def committed_deviations(delta: float) -> tuple[float, float]:
+    """The two standard deviations s at which KL(Normal(0, s^2) || Normal(0, 1)) is `delta` nats, below 1 and above.
 
-    In training every dimension of a batch has mean `shift` and mean square gamma^2 + shift^2 exactly, whatever the
-    scale of its input: there is no epsilon in the variance, because an epsilon above the variance lets the KL escape
-    its floor (with U(-0.01, 0.01) weights the input's variance starts near 1e-7, a hundredth of the usual 1e-5).
+    Their squares are the roots of ln v - v + 2 delta + 1 = 0 (Razavi et al. 2019), here by Newton's method on u = ln v
+    from outside of them, where it cannot overshoot. Raises ValueError for a delta that is not positive and finite.
+    """
+    if not 0 < delta < math.inf:
+        raise ValueError(
+            f"'delta' is {delta!r}, but a committed rate is a positive number of nats; without one, train 'vae'"
+        )
+
+    def root(u: float) -> float:
+        while True:
+            after = u - (u - math.expm1(u) + 2 * delta) / -math.expm1(u)
+            if abs(after) >= abs(u):  # no nearer to the other root: as exact as these numbers go
+                return u
+            u = after
+
+    return math.exp(root(-2 * delta - 1) / 2), math.exp(root(math.log(4 * delta + 2)) / 2)
+
+
+class CommittedGaussian(Gaussian):
+    """A Gaussian posterior no dimension of which comes nearer to Normal(0, 1) than `delta` nats (Razavi et al. 2019).
+
+    The standard deviation lies between the two at which a mean of 0 costs delta. What it leaves of delta the mean makes
+    up, and max(0, a) on top, where a is the layer `mean`'s number: the KL of a dimension is delta + max(0, a) / 2. A
+    mean is never negative. The layer `log_variance` says through a sigmoid where between the two the deviation lies;
+    a hundredth at either end is left out, as the mean's gradient is infinite there.
+
+    A posterior that is the same for every sentence can pay all of delta: this KL need not inform. Where a is negative
+    for all of them, as small weights leave half of the dimensions from the start, its layer gets no gradient.
+    """
+
+    def __init__(self, features: int, latent: int, delta: float = 0.1) -> None:
+        super().__init__(features, latent)
+        self.delta = delta
+        self.lowest, self.highest = committed_deviations(delta)
+
+    def scale_of(self, features: Tensor) -> Tensor:
+        share = 0.01 + 0.98 * torch.sigmoid(at_least_float32(self.log_variance(features)))
+        return self.lowest + (self.highest - self.lowest) * share
+
+    def mean_of(self, features: Tensor) -> Tensor:
+        variance = self.scale_of(features).square()
+        left = (2 * self.delta + 1 + variance.log() - variance).clamp_min(1e-12)  # positive, but for rounding
+        return (left + F.relu(super().mean_of(features))).sqrt()
+
+    def kl_floor(self) -> Tensor:
+        """The least KL to a standard normal, nats a sentence: delta for each dimension."""
+        return torch.tensor(self.delta * self.mean.out_features)
+
+
+class BatchNormalised(nn.Module):
+    """Batch normalisation without epsilon, scale and shift: in training every dimension of a batch has mean 0 and mean
+    square 1 exactly, whatever the scale of its input.
+
+    An epsilon above the variance would let the KL escape the floor that normalisation gives it (with U(-0.01, 0.01)
+    weights the variance of posterior means starts near 1e-7, a hundredth of the usual 1e-5).
 
     In evaluation it uses running moments. The running variance is a total variance: it counts how batch means differ
     as well, since batches of one length differ from each other in their means.
@@ -63,39 +119,33 @@ class BatchNormalisedMean(nn.Module):
     running_mean: Tensor
     running_variance: Tensor
     batches_seen: Tensor
-    gamma: Tensor
 
     ROUNDING = 1e-6
     """A spread below this share of the mean is rounding: such a dimension is constant, and no noise is blown up."""
 
-    def __init__(self, dimensions: int, gamma: float = 0.7, momentum: float = 0.05) -> None:
+    def __init__(self, dimensions: int, momentum: float = 0.05) -> None:
         super().__init__()
-        if not gamma > 0:
-            raise ValueError(f"'gamma' is {gamma!r}, but the scale of a batch-normalised mean is positive")
         self.momentum = momentum
-        self.shift = nn.Parameter(torch.zeros(dimensions))
-        self.register_buffer("gamma", torch.tensor(float(gamma)))
         self.register_buffer("running_mean", torch.zeros(dimensions))
         self.register_buffer("running_variance", torch.ones(dimensions))
         self.register_buffer("batches_seen", torch.zeros(()))
 
-    def forward(self, mean: Tensor) -> Tensor:
+    def forward(self, values: Tensor) -> Tensor:
         """Return the normalised (B, D) of a (B, D)."""
         if self.training:
-            if len(mean) < 2:
+            if len(values) < 2:
                 raise ValueError(
                     "a batch of one sentence cannot be batch-normalised: its variance is zero; use a batch_size of at "
                     "least 2 (training merges a last batch of one into its neighbour)"
                 )
-            centre = mean.mean(0)
-            variance = (mean - centre).square().mean(0)
+            centre = values.mean(0)
+            variance = (values - centre).square().mean(0)
             self._remember(centre.detach(), variance.detach())
         else:
             centre, variance = self.running_mean, self.running_variance
         varies = variance > (self.ROUNDING * centre).square()
         # Equal sentences in a small batch do not vary: without the inner `where` their gradient would be 0 times inf.
-        scale = torch.where(varies, torch.where(varies, variance, 1).rsqrt(), 0) * self.gamma
-        return (mean - centre) * scale + self.shift
+        return (values - centre) * torch.where(varies, torch.where(varies, variance, 1).rsqrt(), 0)
 
     @torch.no_grad()
     def _remember(self, centre: Tensor, variance: Tensor) -> None:
@@ -106,6 +156,25 @@ class BatchNormalisedMean(nn.Module):
         between = (1 - weight) * weight * difference.square()
         self.running_variance.copy_((1 - weight) * self.running_variance + weight * variance + between)
         self.running_mean.add_(weight * difference)
+
+
+class BatchNormalisedMean(BatchNormalised):
+    """Batch normalisation with a fixed scale gamma and a learnt shift, for posterior means (Zhu et al. 2020).
+
+    In training every dimension of a batch has mean `shift` and mean square gamma^2 + shift^2 exactly.
+    """
+
+    gamma: Tensor
+
+    def __init__(self, dimensions: int, gamma: float = 0.7, momentum: float = 0.05) -> None:
+        super().__init__(dimensions, momentum)
+        if not gamma > 0:
+            raise ValueError(f"'gamma' is {gamma!r}, but the scale of a batch-normalised mean is positive")
+        self.shift = nn.Parameter(torch.zeros(dimensions))
+        self.register_buffer("gamma", torch.tensor(float(gamma)))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.gamma * super().forward(values) + self.shift
 
     def kl_floor(self) -> Tensor:
         """The least KL to a standard normal, nats a sentence: sum over dimensions of (gamma^2 + shift^2) / 2."""
@@ -123,6 +192,50 @@ class BatchNormGaussian(Gaussian):
 
     def mean_of(self, features: Tensor) -> Tensor:
         return self.normalise(at_least_float32(self.mean(features)))
+
+
+class BatchNormBothGaussian(Gaussian):
+    """A Gaussian posterior with mean and deviation batch-normalised: over a batch, z has the mean and the second moment
+    of Normal(0, I) (the extension of Zhu et al. 2020 in arXiv:2004.12585v2).
+
+    A dimension's means have mean 0 and mean square gamma_mu^2, its deviations mean square gamma_sigma^2, with
+
+        gamma_mu^2 = tau + (1 - tau) sigmoid(split)      gamma_sigma^2 = (1 - tau) sigmoid(-split)
+
+    whose sum is 1; tau is fixed and the split learnt. In training the KL is so at least -ln gamma_sigma in every
+    dimension, and never below -ln(1 - tau) / 2 (0.35 nats at 0.5). The original takes the deviations' mean off too,
+    which lets a deviation be 0 and its KL infinite; here they are divided by their root mean square and stay positive.
+    """
+
+    tau: Tensor
+
+    def __init__(self, features: int, latent: int, tau: float = 0.5, variables: int | None = None) -> None:
+        super().__init__(features, latent, variables)
+        if not 0 < tau < 1:
+            raise ValueError(f"'tau' is {tau!r}, but the least share of the means lies between 0 and 1")
+        dimensions = latent * (variables or 1)
+        # No biases: normalisation takes the mean's off, and divides by the log variance's.
+        self.mean = nn.Linear(features, dimensions, bias=False)
+        self.log_variance = nn.Linear(features, dimensions, bias=False)
+        self.normalise_mean, self.normalise_scale = BatchNormalised(dimensions), BatchNormalised(dimensions)
+        self.split = nn.Parameter(torch.zeros(dimensions))
+        self.register_buffer("tau", torch.tensor(float(tau)))
+
+    def mean_of(self, features: Tensor) -> Tensor:
+        gamma = (self.tau + (1 - self.tau) * torch.sigmoid(self.split)).sqrt()
+        return gamma * self.normalise_mean(super().mean_of(features))
+
+    def scale_of(self, features: Tensor) -> Tensor:
+        scale = super().scale_of(features)
+        # Deviations taken with both signs have mean 0, and their mean square for a variance.
+        return self._gamma_of_scale() * self.normalise_scale(torch.cat([scale, -scale]))[: len(scale)]
+
+    def _gamma_of_scale(self) -> Tensor:
+        return ((1 - self.tau) * torch.sigmoid(-self.split)).sqrt()
+
+    def kl_floor(self) -> Tensor:
+        """The least KL to a standard normal, nats a sentence: sum over dimensions of -ln gamma_sigma."""
+        return -self._gamma_of_scale().log().sum()
 
 
 class VonMisesFisherPosterior(nn.Module):

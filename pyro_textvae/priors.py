@@ -5,11 +5,13 @@ Every prior also offers its marginal density `log_prob(code)` and `sample(n)`, f
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.distributions import Independent, Normal, constraints, register_kl
 from torch.nn import functional as F
 
 from pyro_textvae.batch import Batch
@@ -73,6 +75,111 @@ class UniformSphere(StandardNormal):
 
     def density(self) -> dist.TorchDistribution:
         return HypersphericalUniform(self.code, device=self.zero.device)
+
+
+class AutoregressiveNormal(dist.TorchDistribution):
+    """z_1 ~ Normal(0, 1), z_i ~ Normal(r z_{i-1}, 1 - r^2): a chain of `length` numbers, each Normal(0, 1) by itself.
+
+    `correlation` r, of a number with the next, has the batch shape; the event shape is (length,).
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {"correlation": constraints.interval(-1, 1)}
+    support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
+    has_rsample = True
+
+    def __init__(self, correlation: Tensor, length: int, validate_args: bool | None = None) -> None:
+        self.correlation = correlation
+        super().__init__(correlation.shape, torch.Size([length]), validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "AutoregressiveNormal":
+        return AutoregressiveNormal(self.correlation.expand(batch_shape), self.event_shape[0], validate_args=False)
+
+    @property
+    def innovation(self) -> Tensor:
+        """Standard deviation of what is new in each number after the first."""
+        return (1 - self.correlation.square()).sqrt()
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        first, *new = torch.randn(shape, dtype=self.correlation.dtype, device=self.correlation.device).unbind(-1)
+        chain = [first]
+        for noise in new:
+            chain.append(self.correlation * chain[-1] + self.innovation * noise)
+        return torch.stack(chain, -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        correlation, innovation = self.correlation.unsqueeze(-1), self.innovation.unsqueeze(-1)
+        following = dist.Normal(correlation * value[..., :-1], innovation).log_prob(value[..., 1:]).sum(-1)
+        return following + dist.Normal(torch.zeros_like(correlation), 1.0).log_prob(value[..., :1]).squeeze(-1)
+
+
+@register_kl(Independent, AutoregressiveNormal)
+def _kl_independent_autoregressive(q: Independent, p: AutoregressiveNormal) -> Tensor:
+    """KL in nats from numbers that are independent normals to a chain."""
+    if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != 1:
+        raise NotImplementedError
+    mean, variance = q.base_dist.loc, q.base_dist.variance
+    new = (1 - p.correlation.square()).unsqueeze(-1)
+    r = p.correlation.unsqueeze(-1)
+    first = mean[..., 0].square() + variance[..., 0]
+    squares = (mean[..., 1:] - r * mean[..., :-1]).square() + variance[..., 1:] + r.square() * variance[..., :-1]
+    following = (squares / new + new.log()).sum(-1)
+    return 0.5 * (first + following - variance.log().sum(-1) - variance.size(-1))
+
+
+class AutoregressivePrior(StandardNormal):
+    """p(z) = AutoregressiveNormal, so correlated that no posterior of independent numbers comes nearer than delta
+    nats a number (Razavi et al. 2019).
+
+    The committed rate, the least KL, is ((D - 2) ln(1 + r^2) - ln(1 - r^2)) / 2 for a chain of D numbers; r is solved
+    for so that it is delta D. The original has latents at every time step, a chain in each of their dimensions, with
+    other correlations, and an auxiliary prior learnt afterwards to sample from; here the chain is the `latent` numbers
+    of one sentence, with one correlation, and samples come from the chain itself.
+    """
+
+    correlation: Tensor
+
+    def __init__(self, latent: int, delta: float = 0.1) -> None:
+        super().__init__(latent)
+        self.register_buffer("correlation", torch.tensor(committed_correlation(delta, latent)))
+
+    def density(self) -> dist.TorchDistribution:
+        return AutoregressiveNormal(self.correlation, self.code)
+
+    def kl_floor(self) -> Tensor:
+        """The least KL of a posterior whose numbers are independent and normal, nats a sentence."""
+        return committed_rate(self.correlation.double().square(), self.code)
+
+
+LEAST_NEW = 1e-5
+"""Share of a number's variance that is new in the chain, below which float32 no longer tells 1 - r^2 from 0."""
+
+
+def committed_rate(squared_correlation: Tensor, length: int) -> Tensor:
+    """Least KL from independent normals to an AutoregressiveNormal of `length` numbers, in nats."""
+    return 0.5 * ((length - 2) * squared_correlation.log1p() - (-squared_correlation).log1p())
+
+
+def committed_correlation(delta: float, length: int) -> float:
+    """The positive r whose committed rate is `delta` nats for each of `length` numbers, by bisection of r^2.
+
+    Raises ValueError for a chain of one, and for a delta that no chain of this length commits to in float32.
+    """
+    if length < 2:
+        raise ValueError(f"'latent' is {length}, but an autoregressive prior is a chain of at least 2 numbers")
+    most = committed_rate(torch.tensor(1 - LEAST_NEW, dtype=torch.float64), length).item() / length
+    if not 0 < delta <= most:
+        raise ValueError(
+            f"'delta' is {delta!r}, but a chain of {length} numbers commits to more than 0 and at most {most:.2f} nats "
+            "for each of them"
+        )
+    low, high = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    for _ in range(60):  # halvings: to the last digit
+        middle = (low + high) / 2
+        low, high = (middle, high) if committed_rate(middle, length) < delta * length else (low, middle)
+    return low.sqrt().item()
 
 
 class Mixture(Prior):

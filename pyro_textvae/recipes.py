@@ -12,6 +12,7 @@ own file; it then trains, evaluates and pictures like these.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -23,18 +24,36 @@ from pyro_textvae.encoders import NoEncoder, RecurrentEncoder
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.objective import TextELBO
 from pyro_textvae.posteriors import (
+    BatchNormBothGaussian,
     BatchNormGaussian,
+    CommittedGaussian,
     Gaussian,
     NoPosterior,
     Point,
     VonMisesFisherPosterior,
     WithComponents,
 )
-from pyro_textvae.priors import GaussianMixture, NoPrior, Prior, StandardNormal, UniformSphere, VonMisesFisherMixture
+from pyro_textvae.priors import (
+    AutoregressivePrior,
+    GaussianMixture,
+    NoPrior,
+    Prior,
+    StandardNormal,
+    UniformSphere,
+    VonMisesFisherMixture,
+)
 from pyro_textvae.refine import SemiAmortisedVAE
 from pyro_textvae.schedules import Cyclic, Linear, Sigmoid, Weight, weight_at
 from pyro_textvae.size import Size
-from pyro_textvae.terms import BetaELBO, DispersedELBO, Reconstruction
+from pyro_textvae.terms import (
+    BatchFreeBits,
+    BetaELBO,
+    DispersedELBO,
+    FreeBits,
+    Reconstruction,
+    SentenceDimensionFreeBits,
+    SentenceFreeBits,
+)
 from pyro_textvae.updates import JOINT, Aggressive, Updates
 from pyro_textvae.vae import TextVAE, initialise
 
@@ -163,6 +182,42 @@ def beta_vae(size: Size, beta: float = 0.4) -> Recipe:
     return compose(size, objective=BetaELBO(beta))
 
 
+def _warm_up(updates: int) -> Weight:
+    if updates < 0:
+        raise ValueError(f"'warm_up' is {updates}, but it lasts some updates, or none: 0")
+    return Linear(updates) if updates else 1.0
+
+
+@recipe
+def free_bits_vae(
+    size: Size,
+    nats: float = 4.0,
+    per: Literal["sentence", "dimension", "batch", "batch dimension"] = "dimension",
+    warm_up: int = 0,
+) -> Recipe:
+    """VAE that pays for no KL below `nats` a sentence, so that to empty the code gains nothing (Kingma et al. 2016).
+
+    per="sentence"         max(KL(x), nats): the BN-VAE code's mode 1 (Zhu et al. 2020)
+    per="dimension"        nats / D for each of a sentence's D dimensions: its mode 2, and that of Li et al. 2019
+    per="batch"            max(mean KL of the batch, nats): mode 3 of Li et al. 2019's code
+    per="batch dimension"  nats / D for each dimension's mean over the batch: as Kingma et al. define it
+
+    The KL's weight rises to 1 in `warm_up` updates (0: it is 1 from the start).
+    """
+    if not 0 < nats < math.inf:
+        raise ValueError(f"'nats' is {nats!r}, but what is free is positive and finite; for nothing free, train 'vae'")
+    weight = _warm_up(warm_up)
+    kinds = {
+        "sentence": SentenceFreeBits(weight, nats),
+        "dimension": SentenceDimensionFreeBits(weight, nats),
+        "batch": BatchFreeBits(weight, nats),
+        "batch dimension": FreeBits(weight, nats / size.latent),
+    }
+    if per not in kinds:
+        raise ValueError(f"'per' is {per!r}{did_you_mean(per, kinds)}; it is one of {', '.join(kinds)}")
+    return compose(size, objective=TextELBO(Reconstruction(), kinds[per]))
+
+
 @recipe
 def skip_vae(size: Size) -> Recipe:
     """VAE whose z enters the output layer too, past the decoder's network (skip connections: Dieng et al. 2019)."""
@@ -224,6 +279,32 @@ def lagging_vae(size: Size, block: int = 15, most: int = 99, warm_up: int = 500)
 
 
 @recipe
+def bn_both_vae(size: Size, tau: float = 0.5) -> Recipe:
+    """BN-VAE with the deviations normalised too: codes of a batch have the prior's moments (Zhu et al. 2020, v2).
+
+    At least the share `tau` of each dimension's second moment is the means'; how much more is learnt.
+    """
+    return compose(size, posterior=BatchNormBothGaussian(size.features, size.latent, tau))
+
+
+@recipe
+def delta_vae(
+    size: Size, delta: float = 0.1, prior: Literal["independent", "autoregressive"] = "independent"
+) -> Recipe:
+    """VAE whose posterior cannot come nearer to its prior than `delta` nats a dimension (Razavi et al. 2019).
+
+    With the "independent" prior Normal(0, I) the posterior's family keeps away: each dimension's KL is at least delta.
+    With the "autoregressive" one, a chain of correlated numbers, an independent posterior cannot follow the prior: the
+    KL of all D is at least delta D.
+    """
+    if prior == "independent":
+        return compose(size, posterior=CommittedGaussian(size.features, size.latent, delta))
+    if prior == "autoregressive":
+        return compose(size, prior=AutoregressivePrior(size.latent, delta))
+    raise ValueError(f"'prior' is {prior!r}, but delta_vae's is 'independent' or 'autoregressive'")
+
+
+@recipe
 def vmf_vae(size: Size, concentration: float = 13.0) -> Recipe:
     """VAE on the unit sphere with a von Mises-Fisher posterior; its KL is a constant (Xu & Durrett 2018)."""
     return compose(
@@ -241,10 +322,6 @@ def _gaussian_mixture(size: Size, variables: int, components: int, objective: Te
         prior=GaussianMixture(size.latent, variables, components),
         objective=objective,
     )
-
-
-def _warm_up(updates: int) -> Weight:
-    return Linear(updates) if updates else 1.0
 
 
 @recipe

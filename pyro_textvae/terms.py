@@ -4,7 +4,7 @@ With R = -log p(x|z), every value in nats per sentence:
 
     ELBO                    -R - KL                        the bound
     BetaELBO                 R + w KL                      a bound only where w >= 1
-    FreeBitsELBO             R + max(KL per dimension, floor)
+    FreeBitsELBO             R + max(KL per dimension, floor)        and three more terms that bound something else
     DispersedELBO            R + KL - beta L_d             exceeds the bound by beta L_d
     MutualInformationELBO    R + KL - I(c;x)
     MIConstraintELBO         R + beta KL + lambda max(c - mean KL, 0)
@@ -53,10 +53,53 @@ class FreeBits(Term):
 
     nats: float = 0.25
 
+    def __post_init__(self) -> None:
+        _check_weight("number of free 'nats'", self.nats)
+
     def __call__(self, draw: Draw) -> Tensor:
-        per_dimension = draw.kl_per_dimension("z").mean(0)  # (D,)
         others = [draw.kl(site) for site in draw.latents if site != "z"]
-        return sum(others, per_dimension.clamp_min(self.nats).sum().expand(len(draw.batch)))
+        return sum(others, self.of_z(draw).expand(len(draw.batch)))
+
+    def of_z(self, draw: Draw) -> Tensor:
+        """What z costs: (B,), or one number for the whole batch."""
+        return draw.kl_per_dimension("z").mean(0).clamp_min(self.nats).sum()
+
+
+@dataclass(frozen=True)
+class SentenceFreeBits(FreeBits):
+    """KL, that of no sentence counted below `nats`: max(KL(x), nats). Its gradient is that of 1[KL(x) > nats] KL(x)."""
+
+    nats: float = 4.0
+
+    def of_z(self, draw: Draw) -> Tensor:
+        return draw.kl("z").clamp_min(self.nats)
+
+
+@dataclass(frozen=True)
+class SentenceDimensionFreeBits(FreeBits):
+    """KL, none of a sentence's D dimensions counted below nats / D: sum over i of max(KL_i(x), nats / D).
+
+    Its gradient is that of the sum of 1[KL_i(x) > nats / D] KL_i(x).
+    """
+
+    nats: float = 4.0
+
+    def of_z(self, draw: Draw) -> Tensor:
+        per_dimension = draw.kl_per_dimension("z")  # (B, D)
+        return per_dimension.clamp_min(self.nats / per_dimension.size(-1)).sum(-1)
+
+
+@dataclass(frozen=True)
+class BatchFreeBits(FreeBits):
+    """KL, its mean over the batch not counted below `nats`: max(mean KL, nats). A sentence may have less.
+
+    Its gradient is that of 1[mean KL > nats] times the mean KL.
+    """
+
+    nats: float = 4.0
+
+    def of_z(self, draw: Draw) -> Tensor:
+        return draw.kl("z").mean().clamp_min(self.nats)
 
 
 def _components(draw: Draw) -> str:

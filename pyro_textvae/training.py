@@ -22,7 +22,7 @@ from pyro_textvae.corpus import NAMED, TOYS, Corpus
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import CollapseWarning
 from pyro_textvae.loop import Diverged, Loop, Training
-from pyro_textvae.posteriors import BatchNormalisedMean, Point
+from pyro_textvae.posteriors import BatchNormalised, Point
 from pyro_textvae.pretraining import adopt
 from pyro_textvae.recipes import recipes
 from pyro_textvae.run import Run, build
@@ -237,7 +237,7 @@ def _check_batches(vae: nn.Module, corpus: Corpus, training: Training) -> bool:
     """Whether the posterior is batch-normalised, which takes no batch of one sentence; refuse what leaves no other."""
     if training.select == "elbo" and isinstance(getattr(vae, "posterior", None), Point):
         raise ValueError("select='elbo' was asked for, but an autoencoder has no ELBO: use select='loss'")
-    if not any(isinstance(module, BatchNormalisedMean) for module in vae.modules()):
+    if not any(isinstance(module, BatchNormalised) for module in vae.modules()):
         return False
     if training.batch_size < 2:
         raise ValueError("batch_size=1 was asked for, but a batch-normalised posterior needs at least 2 sentences")

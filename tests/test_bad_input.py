@@ -52,6 +52,32 @@ def test_a_missing_file():
         train("vae", "nowhere.txt")
 
 
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("cyclic_vae", dict(period=0), "a cycle of 0 updates, rising for 0.5 of it"),
+        ("cyclic_vae", dict(rising=0.0), "a cycle of 1000 updates, rising for 0.0 of it"),
+        ("annealed_vae", dict(warm_up=0), "'warm_up' is 0, but it lasts at least one update"),
+        ("free_bits_vae", dict(warm_up=-5), "'warm_up' is -5, but it lasts some updates, or none: 0"),
+        ("free_bits_vae", dict(nats=-1.0), "'nats' is -1.0, but what is free is positive"),
+        ("free_bits_vae", dict(per="sentense"), r"'per' is 'sentense' \(did you mean 'sentence'\?\); it is one of"),
+        ("delta_vae", dict(delta=0.0), "'delta' is 0.0, but a committed rate is a positive number of nats"),
+        ("delta_vae", dict(delta=-0.1, prior="autoregressive"), "'delta' is -0.1, but a chain of 4 numbers commits"),
+        ("delta_vae", dict(latent=1, prior="autoregressive"), "'latent' is 1, but an autoregressive prior is a chain"),
+        ("delta_vae", dict(prior="ar"), "'prior' is 'ar', but delta_vae's is 'independent' or 'autoregressive'"),
+        ("bn_vae", dict(gamma=0.0), "'gamma' is 0.0, but the scale"),
+        ("bn_both_vae", dict(tau=1.5), "'tau' is 1.5, but the least share"),
+        ("bn_both_vae", dict(batch_size=1), "batch_size=1 was asked for, but a batch-normalised posterior"),
+        ("cnn_vae", dict(hidden=2), "'hidden' is 2, but a dilated decoder has at least 4 channels"),
+        ("vae", dict(decay="cosine"), "'decay' is 'cosine'.*cosine_restarts"),
+    ],
+)
+def test_what_a_method_cannot_be_is_refused_before_anything_is_written(tmp_path, model, options, message):
+    with pytest.raises(ValueError, match=message):
+        train_tiny(model, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
 def test_nothing_is_left_behind_where_the_input_was_refused(tmp_path):
     for wrong in (dict(data="nowhere.txt"), dict(latent=0), dict(gamma=3), dict(device="tpu"), dict(epochs=0)):
         with pytest.raises((ValueError, FileNotFoundError)):
@@ -84,7 +110,7 @@ def test_nothing_is_left_behind_where_the_input_was_refused(tmp_path):
         (dict(checkpoint_seconds=-1), "'checkpoint_seconds' is -1, but 0 or more is needed"),
         (dict(optimizer="adam"), r"'optimizer' is 'adam' \(did you mean 'adamw'\?\); it is one of adamw, sgd"),
         (dict(precision="bf16"), "'precision' is 'bf16'.*; it is one of float32, bfloat16"),
-        (dict(decay="zhu"), "'decay' is 'zhu'.*; it is one of none, linear, zhu2020, shi2020"),
+        (dict(decay="zhu"), "'decay' is 'zhu'.*; it is one of none, linear, cosine_restarts, zhu2020, shi2020"),
         (dict(select="lost"), r"'select' is 'lost' \(did you mean 'loss'\?\); it is one of loss, elbo"),
         (dict(seed=-1), "'seed' is -1, but a whole number of at least 0 is needed"),
         (dict(seed="a"), "'seed' is 'a', but a whole number"),

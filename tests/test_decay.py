@@ -4,7 +4,7 @@ from itertools import accumulate
 
 import pytest
 
-from pyro_textvae.decay import DECAYS, Decision, kim2018, linear, none, shi2020, zhu2020
+from pyro_textvae.decay import DECAYS, Decision, cosine_restarts, kim2018, linear, none, shi2020, zhu2020
 
 
 def decisions(rule, losses: list[float]) -> list[Decision]:
@@ -23,6 +23,23 @@ def test_a_constant_rate_never_falls_and_never_stops():
 def test_a_linear_decay_steps_down_to_an_equal_share_in_the_last_epoch_whatever_the_losses():
     factors = [linear([5.0] * epoch, 4).rate_factor for epoch in range(5)]
     assert factors == [1, 0.75, 0.5, 0.25, 0]  # the last stands after the last epoch
+
+
+def test_a_cosine_falls_inside_each_cycle_and_begins_anew_whatever_the_losses_and_the_plan():
+    factors = [cosine_restarts([5.0] * epoch, epochs).rate_factor for epochs in (1, 40) for epoch in range(30)]
+    one = [1, 0.975528, 0.904508, 0.793893, 0.654508, 0.5, 0.345492, 0.206107, 0.095492, 0.024472]
+    assert factors == pytest.approx(one * 6, abs=1e-6)
+    assert [cosine_restarts([5.0] * epoch, 9, period=2).rate_factor for epoch in range(4)] == pytest.approx(
+        [1, 0.5] * 2
+    )
+    assert cosine_restarts([5.0] * 3, 9, period=1) == Decision()
+    assert not any(decision.stop or decision.reload_best for decision in decisions(cosine_restarts, [5.0] * 30))
+
+
+@pytest.mark.parametrize("period", [0, -3])
+def test_a_cycle_of_no_epochs_is_refused(period):
+    with pytest.raises(ValueError, match=f"'period' is {period}, but a cycle lasts at least one epoch"):
+        cosine_restarts([1.0], 5, period)
 
 
 @pytest.mark.parametrize("rule", DECAYS.values(), ids=DECAYS.keys())

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pyro_textvae.batch import Batch
 from pyro_textvae.objective import Draw, Objective, Term, TextELBO
 from pyro_textvae.posteriors import by_variable
+from pyro_textvae.priors import AutoregressivePrior
 from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.schedules import Linear
 from pyro_textvae.terms import KL, BetaELBO, FreeBits, Reconstruction
@@ -23,7 +24,11 @@ from pyro_textvae.vae import MAX_PLATE_NESTING, TextVAE
 
 # x stands outside the plate of variables, and Pyro cannot know that it depends on z alone, not on c.
 of_one_code = pytest.mark.filterwarnings("ignore:.*possibly invalid dependency:RuntimeWarning")
-WITHOUT_C = ["vae", "skip_vae", "cnn_vae", "bn_vae", "vmf_vae"]
+WITHOUT_C = ["vae", "skip_vae", "cnn_vae", "bn_vae", "bn_both_vae", "delta_vae", "vmf_vae"]
+AUTOREGRESSIVE = {"prior": "autoregressive"}
+without_c = pytest.mark.parametrize(
+    ("name", "options"), [(name, {}) for name in WITHOUT_C] + [("delta_vae", AUTOREGRESSIVE)]
+)
 
 
 def plain_elbo() -> TextELBO:
@@ -72,6 +77,11 @@ def elbo_by_hand(name: str, vae: TextVAE, batch: Batch) -> Tensor:
         log_normaliser = (d / 2 - 1) * math.log(kappa) - d / 2 * math.log(2 * math.pi) - math.log(bessel) - kappa
         area = math.log(2) + d / 2 * math.log(math.pi) - math.lgamma(d / 2)
         kl = torch.full((len(batch),), log_normaliser + kappa * ive(d / 2, kappa) / bessel + area, dtype=code.dtype)
+    elif isinstance(vae.prior, AutoregressivePrior):
+        distance = (torch.arange(3)[:, None] - torch.arange(3)).abs()
+        chain = torch.distributions.MultivariateNormal(code.new_zeros(3), vae.prior.correlation**distance)
+        factorised = torch.distributions.MultivariateNormal(q.base_dist.loc, torch.diag_embed(q.base_dist.variance))
+        kl = torch.distributions.kl_divergence(factorised, chain)
     else:
         kl = gaussian_kl(q.base_dist.loc, q.base_dist.scale, 0.0, torch.ones(()))
     return (reconstruction_by_hand(vae, code, batch) + kl).sum()
@@ -109,17 +119,17 @@ def assert_same_gradients(vae: nn.Module, ours: Tensor, theirs: Tensor) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.parametrize("name", WITHOUT_C)
-def test_our_elbo_and_its_gradient_are_those_written_by_hand(name, training):
-    vae, batch = rough(name).train(training), a_batch()
+@without_c
+def test_our_elbo_and_its_gradient_are_those_written_by_hand(name, options, training):
+    vae, batch = rough(name, **options).train(training), a_batch()
     ours = seeded(plain_elbo().differentiable_loss, vae.model, vae.guide, batch)
     assert_same_gradients(vae, ours, seeded(elbo_by_hand, name, vae, batch))
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.parametrize("name", WITHOUT_C)
-def test_our_elbo_and_its_gradient_are_those_of_pyros_mean_field_elbo(name, training):
-    vae, batch = rough(name).train(training), a_batch()
+@without_c
+def test_our_elbo_and_its_gradient_are_those_of_pyros_mean_field_elbo(name, options, training):
+    vae, batch = rough(name, **options).train(training), a_batch()
     ours = seeded(plain_elbo().differentiable_loss, vae.model, vae.guide, batch)
     pyros = TraceMeanField_ELBO(max_plate_nesting=MAX_PLATE_NESTING)
     assert_same_gradients(vae, ours, seeded(pyros.differentiable_loss, vae.model, vae.guide, batch))
@@ -240,12 +250,13 @@ def losses_of(svi: Any, batch: Batch) -> list[float]:
 
 @of_one_code
 @pytest.mark.parametrize(
-    ("name", "elbo"),
-    [(name, elbo) for name in ["lstm_lm", "ae", *WITHOUT_C] for elbo in (Trace_ELBO, TraceMeanField_ELBO)]
-    + [(name, TraceEnum_ELBO) for name in MIXTURES],
+    ("name", "options", "elbo"),
+    [(name, {}, elbo) for name in ["lstm_lm", "ae", *WITHOUT_C] for elbo in (Trace_ELBO, TraceMeanField_ELBO)]
+    + [("delta_vae", AUTOREGRESSIVE, elbo) for elbo in (Trace_ELBO, TraceMeanField_ELBO)]
+    + [(name, {}, TraceEnum_ELBO) for name in MIXTURES],
 )
-def test_the_programs_train_under_pyros_own_elbos(name, elbo):
-    vae, batch = recipes()[name](a_size()).vae, a_batch()
+def test_the_programs_train_under_pyros_own_elbos(name, options, elbo):
+    vae, batch = recipes()[name](a_size(), **options).vae, a_batch()
     before = {key: parameter.detach().clone() for key, parameter in vae.named_parameters()}
     svi = SVI(vae.model, vae.guide, adam(0.02), loss=elbo(max_plate_nesting=MAX_PLATE_NESTING))
     losses = losses_of(svi, batch)
@@ -484,6 +495,9 @@ def test_the_kl_of_an_unknown_site_is_refused_with_the_known_ones():
 def test_the_kl_of_each_dimension_needs_independent_dimensions():
     vae = rough("vmf_vae")
     with pytest.raises(ValueError, match="site 'z' is a VonMisesFisher: its dimensions have no KL of their own"):
+        draw_of(vae.model, vae.guide).kl_per_dimension()
+    vae = rough("delta_vae", **AUTOREGRESSIVE)
+    with pytest.raises(ValueError, match="site 'z' is a AutoregressiveNormal: its dimensions have no KL of their own"):
         draw_of(vae.model, vae.guide).kl_per_dimension()
 
 

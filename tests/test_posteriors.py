@@ -1,8 +1,10 @@
 import math
+from typing import Any
 
 import pyro
 import pytest
 import torch
+from scipy.special import lambertw
 from small import SENTENCES, a_batch, a_size, random_batch
 from torch import Tensor, nn
 
@@ -11,13 +13,16 @@ from pyro_textvae.encoders import RecurrentEncoder
 from pyro_textvae.objective import Objective, TextELBO
 from pyro_textvae.posteriors import (
     BatchNormalisedMean,
+    BatchNormBothGaussian,
     BatchNormGaussian,
+    CommittedGaussian,
     Gaussian,
     NoPosterior,
     Point,
     VonMisesFisherPosterior,
     WithComponents,
     by_variable,
+    committed_deviations,
 )
 from pyro_textvae.priors import GaussianMixture, StandardNormal
 from pyro_textvae.recipes import compose
@@ -34,7 +39,7 @@ BATCHES = {
 }
 
 
-def bn_parts(initialisation: str, posterior: type[BatchNormGaussian] = BatchNormGaussian):
+def bn_parts(initialisation: str, posterior: Any = BatchNormGaussian):
     size = a_size(vocabulary=WORDS, embedding=32, hidden=64, latent=LATENT, initialisation=initialisation)
     part = posterior(size.features, LATENT, GAMMA)
     return compose(size, posterior=part).vae, part
@@ -186,6 +191,120 @@ def test_a_gamma_that_is_not_positive_is_refused(gamma):
         BatchNormGaussian(4, 3, gamma)
 
 
+# Both branches normalised
+
+
+def bn_both_parts(initialisation: str, tau: float = 0.5):
+    size = a_size(vocabulary=WORDS, embedding=32, hidden=64, latent=LATENT, initialisation=initialisation)
+    part = BatchNormBothGaussian(size.features, LATENT, tau)
+    return compose(size, posterior=part).vae, part
+
+
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("initialisation", INITIALISATIONS)
+def test_with_both_branches_normalised_the_codes_of_a_batch_have_the_priors_moments(initialisation, batch):
+    vae, posterior = bn_both_parts(initialisation, tau=0.4)
+    features = vae.encoder(batch)
+    for reach in (0.0, 3.0):
+        nn.init.uniform_(posterior.split, -reach, reach)
+        q = posterior.z(features)
+        torch.testing.assert_close(q.mean.mean(0), torch.zeros(LATENT), rtol=0, atol=1e-4)
+        torch.testing.assert_close((q.mean.square() + q.variance).mean(0), torch.ones(LATENT), rtol=1e-4, atol=1e-5)
+        share = 0.4 + 0.6 * torch.sigmoid(posterior.split)
+        torch.testing.assert_close(q.mean.square().mean(0), share, rtol=1e-4, atol=1e-5)
+        assert (q.stddev > 0).all()
+        floor = posterior.kl_floor()
+        torch.testing.assert_close(floor, -(1 - share).log().sum() / 2)
+        assert floor > -LATENT * math.log(0.6) / 2
+        kl = torch.distributions.kl_divergence(q, StandardNormal(LATENT).density()).mean()
+        assert kl > floor * (1 - 1e-4)
+
+
+def test_under_pressure_the_moments_and_the_floor_of_both_branches_stay():
+    vae, posterior = bn_both_parts("he2019")
+    objective = Objective(vae, TextELBO(Reconstruction(), KL()))
+    optimiser = torch.optim.SGD(vae.parameters(), lr=0.5)
+    for step in range(20):
+        optimiser.zero_grad()
+        objective(random_batch(16, seed=step, words=WORDS), step).backward()
+        assert objective.elbo.report["kl_z"] > posterior.kl_floor() * (1 - 1e-4)
+        nn.utils.clip_grad_norm_(vae.parameters(), 5.0)
+        optimiser.step()
+    q = posterior.z(vae.encoder(random_batch(16, seed=99, words=WORDS)))
+    torch.testing.assert_close((q.mean.square() + q.variance).mean(0), torch.ones(LATENT), rtol=1e-4, atol=1e-4)
+    assert posterior.kl_floor() > LATENT * math.log(2) / 2
+
+
+def test_in_evaluation_running_moments_take_the_place_of_the_batchs():
+    posterior = BatchNormBothGaussian(4, 3)
+    features = torch.randn(64, 4) + 1
+    trained = posterior.z(features)
+    evaluated = posterior.eval().z(features)
+    torch.testing.assert_close(evaluated.mean, trained.mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(evaluated.stddev, trained.stddev, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(posterior.z(features[:1]).mean, trained.mean[:1], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="a batch of one sentence cannot be batch-normalised"):
+        posterior.train().z(features[:1])
+
+
+@pytest.mark.parametrize("tau", [0.0, 1.0, -0.5, math.nan])
+def test_a_share_of_the_means_that_is_none_is_refused(tau):
+    with pytest.raises(ValueError, match=r"'tau' is .*, but the least share of the means lies between 0 and 1"):
+        BatchNormBothGaussian(4, 3, tau)
+
+
+# The committed rate
+
+
+@pytest.mark.parametrize("delta", [1e-12, 1e-6, 0.01, 0.1, 0.15, 1.0, 10.0, 300.0])
+def test_the_committed_deviations_are_the_two_at_which_a_mean_of_zero_costs_delta(delta):
+    lowest, highest = committed_deviations(delta)
+    # ln v - v + c = 0 has the roots -W(-exp(-c)), on both branches of Lambert's function, inaccurate where v is near 1.
+    assert lowest < 1 < highest
+    for deviation, branch in ((lowest, 0), (highest, -1)):
+        if 0.01 <= delta <= 10:
+            expected = (-lambertw(-math.exp(-2 * delta - 1), branch).real) ** 0.5
+            assert deviation == pytest.approx(expected, rel=1e-12)
+        log_variance = 2 * math.log1p(deviation - 1) if delta < 1 else 2 * math.log(deviation)
+        assert (math.expm1(log_variance) - log_variance) / 2 == pytest.approx(delta, rel=1e-9 if delta > 1e-3 else 1e-3)
+
+
+def test_the_committed_deviations_of_the_published_deltas():
+    assert committed_deviations(0.1) == pytest.approx((0.70231, 1.33126), abs=1e-5)
+    assert committed_deviations(0.15) == pytest.approx((0.64118, 1.40934), abs=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.3, 10.0, 1e4])
+@pytest.mark.parametrize("delta", [1e-4, 0.1, 2.0])
+def test_no_dimension_costs_less_than_delta_and_what_it_costs_more_is_half_the_rectified_mean(delta, scale):
+    posterior = CommittedGaussian(4, 3, delta).double()
+    features = scale * torch.randn(200, 4, dtype=torch.float64)
+    q = posterior.z(features)
+    kl = torch.distributions.kl_divergence(q.base_dist, torch.distributions.Normal(0.0, 1.0).expand((200, 3)))
+    more = posterior.mean(features).relu() / 2
+    torch.testing.assert_close(kl, delta + more, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(posterior.kl_floor(), torch.tensor(3 * delta))
+    assert (q.mean >= 0).all() and (scale == 0 or (more == 0).any())
+    single = CommittedGaussian(4, 3, delta)
+    single.load_state_dict(posterior.state_dict())
+    mean_field = single.z(features.float())
+    kl = torch.distributions.kl_divergence(mean_field.base_dist, torch.distributions.Normal(0.0, 1.0).expand((200, 3)))
+    assert (kl > delta - 1e-6).all()
+
+
+def test_a_committed_posterior_has_a_finite_gradient_however_far_its_layers_reach():
+    posterior, features = CommittedGaussian(4, 3, 1e-3), 1e4 * torch.randn(50, 4)
+    q = posterior.z(features)
+    (q.mean.sum() + q.stddev.sum()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in posterior.parameters())
+
+
+@pytest.mark.parametrize("delta", [0.0, -0.1, math.nan, math.inf])
+def test_a_delta_that_commits_to_nothing_is_refused(delta):
+    with pytest.raises(ValueError, match=r"'delta' is .*, but a committed rate is a positive number of nats; .* 'vae'"):
+        CommittedGaussian(4, 3, delta)
+
+
 # The other posteriors
 
 
@@ -199,6 +318,7 @@ def test_a_posterior_has_one_distribution_for_each_variable_and_sentence(variabl
     for posterior in (
         Gaussian(8, 3, variables),
         BatchNormGaussian(8, 3, variables=variables),
+        BatchNormBothGaussian(8, 3, variables=variables),
         VonMisesFisherPosterior(8, 3, 10.0, variables),
     ):
         assert (posterior.z(features).batch_shape, posterior.z(features).event_shape) == (shape, (3,))
@@ -241,6 +361,8 @@ def test_the_heads_of_every_posterior_have_the_same_names_and_shapes():
     for posterior in (
         Gaussian(8, 3),
         BatchNormGaussian(8, 3),
+        BatchNormBothGaussian(8, 3),
+        CommittedGaussian(8, 3),
         VonMisesFisherPosterior(8, 3, 10.0),
         Point(8, 3),
     ):

@@ -1,12 +1,17 @@
 import itertools
 import math
 
+import pyro.distributions as dist
 import pytest
 import torch
 from small import a_batch
+from torch import Tensor
+from torch.distributions import kl_divergence
 
 from pyro_textvae.priors import (
     LOG_VARIANCE_LIMIT,
+    AutoregressiveNormal,
+    AutoregressivePrior,
     GaussianMixture,
     Mixture,
     NoPrior,
@@ -14,6 +19,7 @@ from pyro_textvae.priors import (
     StandardNormal,
     UniformSphere,
     VonMisesFisherMixture,
+    committed_correlation,
 )
 
 MIXTURES = [GaussianMixture, VonMisesFisherMixture]
@@ -103,6 +109,104 @@ def test_the_uniform_sphere_has_one_density_all_over():
     torch.testing.assert_close(prior.log_prob(drawn), torch.full((1000,), -math.log(4 * math.pi)))
 
 
+# The autoregressive prior
+
+
+def the_same_chain(correlation: Tensor, length: int) -> torch.distributions.MultivariateNormal:
+    """The chain as a multivariate normal: the covariance of two numbers is the correlation to their distance."""
+    distance = (torch.arange(length)[:, None] - torch.arange(length)).abs()
+    return torch.distributions.MultivariateNormal(
+        torch.zeros(length, dtype=torch.float64), correlation.double()[..., None, None] ** distance
+    )
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_the_density_of_a_chain_is_that_of_the_multivariate_normal_with_its_covariance(length):
+    correlation = torch.tensor([-0.8, 0.0, 0.3, 0.95], dtype=torch.float64)
+    value = 2 * torch.randn(5, 4, length, dtype=torch.float64)
+    ours = AutoregressiveNormal(correlation, length).log_prob(value)
+    torch.testing.assert_close(ours, the_same_chain(correlation, length).log_prob(value))
+
+
+def test_draws_from_a_chain_have_its_covariance():
+    chain = AutoregressiveNormal(torch.tensor([0.6, -0.9], dtype=torch.float64), 5)
+    drawn = chain.sample(torch.Size([100_000]))
+    assert drawn.shape == (100_000, 2, 5)
+    for row in range(2):
+        expected = the_same_chain(chain.correlation, 5).covariance_matrix[row]
+        torch.testing.assert_close(drawn[:, row].T.cov(), expected, atol=0.02, rtol=0)
+        torch.testing.assert_close(drawn[:, row].mean(0), torch.zeros(5).double(), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("length", [2, 3, 8])
+def test_the_kl_from_independent_normals_to_a_chain_and_its_gradient_are_the_multivariate_normals(length):
+    mean = torch.randn(6, length, dtype=torch.float64, requires_grad=True)
+    scale = (torch.rand(6, length, dtype=torch.float64) + 0.3).requires_grad_()
+    correlation = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    q = dist.Normal(mean, scale).to_event(1)
+    ours = kl_divergence(q, AutoregressiveNormal(correlation, length))
+    full = torch.distributions.MultivariateNormal(mean, torch.diag_embed(scale.square()))
+    theirs = kl_divergence(full, the_same_chain(correlation, length))
+    torch.testing.assert_close(ours, theirs)
+    for a, b in zip(*(torch.autograd.grad(kl.sum(), [mean, scale, correlation]) for kl in (ours, theirs)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_kl_to_a_chain_is_for_numbers_that_are_normal_and_independent():
+    chain = AutoregressiveNormal(torch.tensor(0.5), 3)
+    for q in (dist.Laplace(torch.zeros(2, 3), 1.0).to_event(1), dist.Normal(torch.zeros(2, 1, 3), 1.0).to_event(2)):
+        with pytest.raises(NotImplementedError):
+            kl_divergence(q, chain)
+
+
+def test_a_chain_is_expanded_by_itself_and_checks_its_correlation():
+    chain = AutoregressiveNormal(torch.tensor(0.5), 3).expand((4, 2))
+    assert (type(chain), chain.batch_shape, chain.event_shape) == (AutoregressiveNormal, (4, 2), (3,))
+    assert chain.sample().shape == (4, 2, 3) and chain.log_prob(torch.zeros(3)).shape == (4, 2)
+    with pytest.raises(ValueError, match="correlation"):
+        AutoregressiveNormal(torch.tensor(1.5), 3)
+
+
+@pytest.mark.parametrize("length", [2, 3, 32])
+@pytest.mark.parametrize("delta", [1e-3, 0.1, 0.3])
+def test_no_independent_posterior_comes_nearer_to_the_chain_than_its_committed_rate_and_the_best_meets_it(
+    delta, length
+):
+    prior = AutoregressivePrior(length, delta).double()
+    floor = prior.kl_floor()
+    assert floor.item() == pytest.approx(delta * length, rel=1e-5)
+    assert committed_correlation(delta, length) == pytest.approx(prior.correlation.item(), rel=1e-6)
+    mean = torch.zeros(1, length, dtype=torch.float64, requires_grad=True)
+    log_scale = torch.zeros(1, length, dtype=torch.float64, requires_grad=True)
+
+    def kl() -> Tensor:
+        return kl_divergence(dist.Normal(mean, log_scale.exp()).to_event(1), prior.density()).sum()
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = kl()
+        loss.backward()
+        return loss
+
+    with torch.no_grad():
+        mean.normal_()
+        log_scale.normal_(0, 0.5)
+    assert kl() > floor
+    optimiser = torch.optim.LBFGS(
+        [mean, log_scale], max_iter=200, tolerance_change=1e-14, line_search_fn="strong_wolfe"
+    )
+    optimiser.step(closure)  # pyright: ignore[reportArgumentType]
+    torch.testing.assert_close(kl(), floor, rtol=1e-7, atol=1e-9)
+
+
+def test_a_chain_that_cannot_commit_is_refused():
+    with pytest.raises(ValueError, match="'latent' is 1, but an autoregressive prior is a chain of at least 2 numbers"):
+        AutoregressivePrior(1)
+    for delta in (0.0, -1.0, math.nan, 3.0):
+        with pytest.raises(ValueError, match=r"'delta' is .* commits to more than 0 and at most 0.66 nats for each"):
+            AutoregressivePrior(16, delta)
+
+
 def test_a_language_models_prior_is_empty():
     prior = NoPrior()
     assert prior.sample(4).shape == (4, 0) == (len(prior(a_batch([[4]] * 4))), prior.code)
@@ -110,7 +214,9 @@ def test_a_language_models_prior_is_empty():
 
 
 @pytest.mark.parametrize(
-    "prior", [StandardNormal(3), UniformSphere(3), NoPrior()], ids=lambda prior: type(prior).__name__
+    "prior",
+    [StandardNormal(3), UniformSphere(3), AutoregressivePrior(3), NoPrior()],
+    ids=lambda prior: type(prior).__name__,
 )
 def test_a_component_of_a_prior_that_has_none_is_refused(prior: Prior):
     with pytest.raises(ValueError, match=f"component=2 was asked for, but {type(prior).__name__} has no components"):

@@ -108,6 +108,19 @@ def test_every_command_of_the_readme_and_its_options_exist(
     assert not wrong, "README.md, but:\n" + "\n".join(wrong)
 
 
+def test_every_recipe_has_its_row_in_the_readme_with_its_options(text: str):
+    from pyro_textvae import recipes
+
+    missing = []
+    for name in recipes():
+        if recipes()[name].__module__ != "pyro_textvae.recipes":  # the README makes one of its own
+            continue
+        options = ", ".join(f"`{option}={default!r}`" for option, default in recipes().options(name).items())
+        row = f"| `{name}` | {recipes().summary(name)} | {options} |"
+        missing += [] if row in text.splitlines() else [row]
+    assert not missing, "README.md lacks these rows of its table:\n" + "\n".join(missing)
+
+
 def test_the_links_of_the_readme_lead_to_files(text: str):
     targets = re.findall(r"\]\(([^)#\s]+)", FENCE.sub("", text)) + re.findall(r'(?:src|href)="([^"#]+)"', text)
     missing = [target for target in targets if "://" not in target and not (ROOT / target).exists()]

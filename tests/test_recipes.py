@@ -3,7 +3,7 @@ import math
 
 import pytest
 import torch
-from small import MIXTURES, VOCABULARY, a_batch, a_size, options_of, random_batch
+from small import MIXTURES, VOCABULARY, a_batch, a_size, options_of, random_batch, roughen
 
 from pyro_textvae.encoders import NoEncoder
 from pyro_textvae.objective import Objective, TextELBO
@@ -46,6 +46,8 @@ def test_every_parameter_of_every_recipe_gets_a_gradient_from_its_own_objective(
             recipes()[name](a_size(**changes))
         return
     made = recipes()[name](a_size(**changes))
+    if name == "delta_vae":  # small weights leave each rectified mean dark for all sentences, or lit for all
+        roughen(made.vae)
     objective = Objective(made.vae, made.objective)
     # Two batches: in a small network one may happen to leave a rectified unit dark.
     loss = objective(a_batch(), 1) + objective(random_batch(16, words=VOCABULARY), 2)
@@ -90,8 +92,8 @@ def test_every_recipe_says_in_a_line_what_it_is_and_has_a_default_for_every_opti
 
 def test_the_names_that_people_write_scripts_against_are_there():
     assert set(recipes()) >= {
-        "lstm_lm", "ae", "vae", "annealed_vae", "cyclic_vae", "beta_vae", "skip_vae", "cnn_vae", "bn_vae", "vmf_vae",
-        *MIXTURES,
+        "lstm_lm", "ae", "vae", "annealed_vae", "cyclic_vae", "beta_vae", "free_bits_vae", "skip_vae", "cnn_vae",
+        "bn_vae", "bn_both_vae", "delta_vae", "vmf_vae", *MIXTURES,
     }  # fmt: skip
     assert len(recipes()) == len(list(recipes()))
 
@@ -175,6 +177,31 @@ def test_a_language_model_has_neither_encoder_nor_code():
     loss = Objective(made.vae, made.objective)(a_batch(), 0)
     assert loss.item() == pytest.approx(-made.objective.report["elbo"].item())
     assert not any(name.startswith("kl") for name in made.objective.report)
+
+
+@pytest.mark.parametrize("prior", ["independent", "autoregressive"])
+def test_no_sentence_of_a_delta_vae_has_less_than_its_committed_rate_under_either_prior(prior):
+    made = recipes()["delta_vae"](a_size(latent=8), delta=0.2, prior=prior)
+    objective = Objective(made.vae, made.objective)
+    optimiser = torch.optim.Adam(made.vae.parameters(), lr=0.05)
+    for step in range(40):  # no code helps to tell random words: the KL is pressed to its floor
+        optimiser.zero_grad()
+        batch = random_batch(16, seed=step, words=VOCABULARY)
+        objective(batch, step).backward()
+        optimiser.step()
+        kl = made.objective.draw(made.vae.generative, made.vae.inference, batch).kl("z")
+        assert (kl > 0.2 * 8 - 1e-5).all()
+    assert kl.mean().item() < 0.2 * 8 * 1.5
+
+
+@pytest.mark.parametrize("per", ["sentence", "dimension", "batch", "batch dimension"])
+def test_free_bits_are_nats_a_sentence_whatever_they_are_counted_per_and_their_weight_may_rise(per):
+    made = recipes()["free_bits_vae"](a_size(), nats=1e3, per=per, warm_up=10)
+    for step, weight in ((0, 0.0), (5, 0.5), (10, 1.0), (50, 1.0)):
+        loss = Objective(made.vae, made.objective)(a_batch(), step)
+        report = made.objective.report
+        assert (loss - report["reconstruction"]).item() == pytest.approx(weight * 1e3, abs=0.01)
+        assert report["elbo"].item() == pytest.approx(-(report["reconstruction"] + report["kl_z"]).item())
 
 
 def test_the_output_layer_of_a_skip_vae_sees_the_code():

@@ -17,6 +17,7 @@ from pyro_textvae.recipes import recipes
 from pyro_textvae.schedules import Cyclic, Linear
 from pyro_textvae.terms import (
     KL,
+    BatchFreeBits,
     BetaELBO,
     DispersedELBO,
     Dispersion,
@@ -27,6 +28,8 @@ from pyro_textvae.terms import (
     MutualInformation,
     MutualInformationELBO,
     Reconstruction,
+    SentenceDimensionFreeBits,
+    SentenceFreeBits,
 )
 from pyro_textvae.vae import TextVAE
 
@@ -207,6 +210,97 @@ def test_free_bits_do_not_press_on_a_dimension_below_the_floor():
     assert loss.item() == pytest.approx(5 * 3 * 1e3)
 
 
+def kls_of(draw: Draw) -> tuple[Tensor, Tensor]:
+    """KL of each sentence (B,) and of its dimensions (B, D), off the graph."""
+    return draw.kl("z").detach(), draw.kl_per_dimension().detach()
+
+
+def masked(term: FreeBits, draw: Draw) -> Tensor:
+    """What the papers' codes minimise: an indicator times the KL, which leaves the floor out of the number."""
+    kl, per_dimension = draw.kl("z"), draw.kl_per_dimension()
+    if isinstance(term, SentenceFreeBits):
+        return ((kl > term.nats) * kl).sum()
+    if isinstance(term, SentenceDimensionFreeBits):
+        return ((per_dimension > term.nats / 3) * per_dimension).sum()
+    if isinstance(term, BatchFreeBits):
+        return (kl.mean() > term.nats) * kl.mean() * len(kl)
+    return ((per_dimension.mean(0) > term.nats) * per_dimension.mean(0)).sum() * len(kl)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.95, 1.6])
+@pytest.mark.parametrize("kind", [SentenceFreeBits, SentenceDimensionFreeBits, BatchFreeBits, FreeBits])
+def test_the_gradients_of_free_bits_are_those_of_the_papers_masks(kind, share):
+    vae = recipes()["vae"](a_size()).vae
+    roughen(vae, 1.0)
+    vae.double()
+    draw = draw_of(vae, gradients=True)
+    kl, per_dimension = kls_of(draw)
+    term = kind(nats=share * float(per_dimension.mean(0).median() if kind is FreeBits else kl.mean()))
+    ours, theirs = term(draw).sum(), masked(term, draw)
+    gradient = torch.autograd.grad(ours, draw.q("z").base_dist.loc, retain_graph=True, allow_unused=True)[0]
+    expected = torch.autograd.grad(theirs, draw.q("z").base_dist.loc, retain_graph=True)[0]
+    torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-12)
+    if kind in (SentenceFreeBits, SentenceDimensionFreeBits) and share == 0.95:
+        assert 0 < (expected == 0).float().mean() < 1  # the mask lets some through and not others
+    elif kind is BatchFreeBits:
+        assert expected.any() == (share < 1)
+
+
+@pytest.mark.parametrize("kind", [SentenceFreeBits, SentenceDimensionFreeBits, BatchFreeBits])
+def test_free_bits_bound_what_they_are_named_for(kind):
+    vae = recipes()["gm_vae"](a_size()).vae
+    roughen(vae)
+    draw = draw_of(vae)
+    kl, per_dimension = kls_of(draw)
+    nats = float(kl.median())
+    expected = {
+        SentenceFreeBits: kl.clamp_min(nats),
+        SentenceDimensionFreeBits: per_dimension.clamp_min(nats / 3).sum(-1),
+        BatchFreeBits: kl.mean().clamp_min(nats).expand(5),
+    }
+    torch.testing.assert_close(kind(nats=nats)(draw), expected[kind] + draw.kl("c"))
+    torch.testing.assert_close(kind(nats=0.0)(draw).mean(), (draw.kl("z") + draw.kl("c")).mean())
+
+
+@pytest.mark.parametrize("kind", [SentenceFreeBits, SentenceDimensionFreeBits, BatchFreeBits, FreeBits])
+def test_pressed_by_the_kl_alone_a_code_empties_down_to_its_free_bits_and_no_further(kind):
+    mean = (1 + torch.rand(5, 3)).requires_grad_()
+    log_scale = torch.zeros(5, 3).requires_grad_()
+
+    def model(batch: Batch) -> None:
+        with pyro.plate("sentences", 5, dim=-1):
+            pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(torch.zeros(5), 1.0), obs=torch.zeros(5))
+
+    def guide(batch: Batch) -> None:
+        with pyro.plate("sentences", 5, dim=-1):
+            pyro.sample("z", dist.Normal(mean, log_scale.exp()).to_event(1))
+
+    elbo = TextELBO(kind(nats=0.2 if kind is FreeBits else 0.6))
+    optimiser = torch.optim.SGD([mean, log_scale], lr=0.05)
+    for _ in range(300):
+        optimiser.zero_grad()
+        elbo.differentiable_loss(model, guide, a_batch()).backward()
+        optimiser.step()
+    kl, per_dimension = kls_of(elbo.draw(model, guide, a_batch()))
+    bounded, floor = {
+        SentenceFreeBits: (kl, 0.6),
+        SentenceDimensionFreeBits: (per_dimension, 0.2),
+        BatchFreeBits: (kl.mean(), 0.6),
+        FreeBits: (per_dimension.mean(0), 0.2),
+    }[kind]
+    assert (bounded > 0.85 * floor).all()  # one step below at most
+    assert (bounded < 1.001 * floor).all()
+    assert elbo.report["loss"].item() == pytest.approx(0.6, rel=1e-3)
+
+
+@pytest.mark.parametrize("nats", [-1.0, math.nan, math.inf])
+@pytest.mark.parametrize("kind", [SentenceFreeBits, SentenceDimensionFreeBits, BatchFreeBits, FreeBits])
+def test_free_bits_that_are_no_number_of_nats_are_refused(kind, nats):
+    with pytest.raises(ValueError, match=f"the number of free 'nats' is {nats}, but"):
+        kind(nats=nats)
+
+
 def test_the_hinge_asks_for_a_mean_kl_and_is_silent_above_it():
     draw = draw_of(rough())
     kl = float((draw.kl("c") + draw.kl("z")).mean())
@@ -280,6 +374,7 @@ def test_a_schedule_moves_the_weight_and_not_the_report():
         (Reconstruction(), "reconstruction"),
         (KL(), "kl"),
         (FreeBits(), "free_bits"),
+        (SentenceFreeBits(), "sentence_free_bits"),
         (Dispersion(), "dispersion"),
         (MutualInformation(), "mutual_information"),
         (MIConstraint(), "mi_constraint"),

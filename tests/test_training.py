@@ -40,7 +40,7 @@ KILLED = {
     "vae with dropout": ("vae", dict(dropout=0.3, word_dropout=0.2)),
     "bn_vae, sgd, one length": ("bn_vae", dict(optimizer="sgd", exact_length=True, decay="shi2020", epochs=3)),
     "dem_vae, warm-up": ("dem_vae", dict(warm_up=9, dropout=0.2, components=3, variables=2)),
-    "cyclic_vae, bfloat16": ("cyclic_vae", dict(period=5, precision="bfloat16", patience=5, decay="linear")),
+    "cyclic_vae, bfloat16": ("cyclic_vae", dict(period=5, precision="bfloat16", patience=5, decay="cosine_restarts")),
 }
 
 

@@ -23,7 +23,6 @@ from pyro_textvae.evaluation.collapse import (
 from pyro_textvae.evaluation.generation import beam, greedy, linear, sample, spherical
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll, perplexity, reconstruct, standard_error
 from pyro_textvae.evaluation.verdict import CollapseWarning, Verdict, judge
-from pyro_textvae.posteriors import BatchNormalisedMean
 from pyro_textvae.priors import Mixture, StandardNormal
 from pyro_textvae.vae import TextVAE
 
@@ -68,7 +67,7 @@ def evaluate(
         metrics = _likelihood(vae, split, codes, entropy, seed, batch_size)
         if codes.posteriors:
             metrics |= _code(codes, seed)
-        metrics |= _batch_normalised(vae, metrics)
+        metrics |= _floor(vae, metrics)
         if isinstance(vae.prior, Mixture) and codes.assignment is not None:
             metrics |= _mixture(vae.prior, codes)
         if deep and importance_samples and not codes.is_a_point:
@@ -124,15 +123,19 @@ def _code(codes: Codes, seed: int) -> dict[str, float]:
     return metrics
 
 
-def _batch_normalised(vae: TextVAE, metrics: Mapping[str, float]) -> dict[str, float]:
-    """The KL's floor under batch normalisation. Running moments do not keep to it: the excess is reported."""
-    normalised = [module for module in vae.posterior.modules() if isinstance(module, BatchNormalisedMean)]
-    if not normalised or type(vae.prior) is not StandardNormal:
+def _floor(vae: TextVAE, metrics: Mapping[str, float]) -> dict[str, float]:
+    """The floor under the KL, where a part of the model sets one.
+
+    Batch normalisation's running moments do not keep to it: what the KL exceeds it by is reported.
+    """
+    # A posterior's floor is that of its KL to a standard normal.
+    parts = vae.posterior.modules() if type(vae.prior) is StandardNormal else [vae.prior]
+    floors = [part.kl_floor().item() for part in parts if hasattr(part, "kl_floor")]  # pyright: ignore[reportCallIssue]
+    if not floors:
         return {}
-    floor = normalised[0].kl_floor().item()
     return {
-        "kl_floor_nats_per_sentence": floor,
-        "kl_above_floor_nats_per_sentence": metrics["kl_z_nats_per_sentence"] - floor,
+        "kl_floor_nats_per_sentence": floors[0],
+        "kl_above_floor_nats_per_sentence": metrics["kl_z_nats_per_sentence"] - floors[0],
     }
 
 

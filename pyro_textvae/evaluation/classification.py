@@ -39,7 +39,7 @@ from pyro_textvae.batch import Batch, Batches
 from pyro_textvae.corpus import Corpus, Split
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation.codes import batches_of, code_of, evaluating, mean_code
-from pyro_textvae.posteriors import BatchNormalisedMean
+from pyro_textvae.posteriors import BatchNormalised
 from pyro_textvae.vae import TextVAE
 
 COUNTS = (100, 500, 1000, 2000, 10_000)
@@ -432,7 +432,7 @@ def _fine_tuning(
         model.train()
         head.train()
         for module in model.modules():
-            if isinstance(module, BatchNormalisedMean):
+            if isinstance(module, BatchNormalised):
                 module.eval()
         with torch.enable_grad():
             for epoch in range(turn * passes, (turn + 1) * passes):

@@ -220,6 +220,26 @@ def test_every_recipe_is_measured_in_finite_numbers_the_same_for_the_same_seed(n
         assert metrics["mutual_information_in_batch_nats"] <= math.log(8)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "floor"),
+    [
+        ("bn_vae", {"gamma": 0.5}, 3 * 0.5**2 / 2),
+        ("bn_both_vae", {"tau": 0.4}, -3 * math.log(0.6 / 2) / 2),
+        ("delta_vae", {"delta": 0.2}, 3 * 0.2),
+        ("delta_vae", {"delta": 0.2, "prior": "autoregressive"}, 3 * 0.2),
+        ("vae", {}, None),
+        ("dem_vae", {}, None),
+    ],
+)
+def test_a_floor_under_the_kl_is_reported_where_a_part_of_the_model_sets_one(name, options, floor):
+    metrics = evaluate(recipes()[name](SIZE, **options).vae, split(), batch_size=8)
+    assert metrics.get("kl_floor_nats_per_sentence") == (None if floor is None else pytest.approx(floor, rel=1e-5))
+    if floor is not None:
+        above = metrics["kl_z_nats_per_sentence"] - metrics["kl_floor_nats_per_sentence"]
+        assert metrics["kl_above_floor_nats_per_sentence"] == pytest.approx(above)
+        assert name.startswith("bn") or above > -1e-6  # running moments need not keep to it
+
+
 def test_evaluation_leaves_the_random_numbers_and_the_modes_of_modules_as_they_were():
     vae = recipes()["bn_vae"](SIZE).vae
     vae.train()

@@ -15,8 +15,15 @@ from pyro_textvae.decoders import DilatedDecoder
 from pyro_textvae.evaluation import evaluate, likelihood
 from pyro_textvae.evaluation.codes import draw_codes, evaluating
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll, log_weights
-from pyro_textvae.posteriors import Gaussian
-from pyro_textvae.priors import GaussianMixture, Mixture, StandardNormal, UniformSphere, VonMisesFisherMixture
+from pyro_textvae.posteriors import BatchNormBothGaussian, Gaussian
+from pyro_textvae.priors import (
+    AutoregressivePrior,
+    GaussianMixture,
+    Mixture,
+    StandardNormal,
+    UniformSphere,
+    VonMisesFisherMixture,
+)
 from pyro_textvae.recipes import recipes
 from pyro_textvae.size import Size
 from pyro_textvae.vae import TextVAE
@@ -132,8 +139,10 @@ def tiny(name: str, latent: int, **options: Any) -> TextVAE:
                 parameter.mul_(3.0)
         for parameter in vae.encoder.parameters():
             parameter.mul_(2.0)
-        for module in vae.posterior.modules():
-            if isinstance(module, Gaussian):  # wide enough that importance weights have a variance
+        for module in vae.posterior.modules():  # wide enough that importance weights have a variance
+            if isinstance(module, BatchNormBothGaussian):
+                module.normalise_scale.running_variance.fill_(0.3)
+            elif isinstance(module, Gaussian):
                 module.log_variance.bias.add_(1.0)
     return vae.eval()
 
@@ -159,6 +168,10 @@ CASES = {
     "vae on a plane": ("vae", 2, {}, plane(121)),
     "skip on a line": ("skip_vae", 1, {}, line(1201)),
     "cnn on a line": ("cnn_vae", 1, {}, line(1201)),
+    "both normalised on a plane": ("bn_both_vae", 2, {}, plane(121)),
+    "committed on a line": ("delta_vae", 1, {"delta": 0.5}, line(1201)),
+    "committed on a plane": ("delta_vae", 2, {}, plane(121)),
+    "chain on a plane": ("delta_vae", 2, {"delta": 0.4, "prior": "autoregressive"}, plane(121)),
     "mixture on a line": ("gm_vae", 1, {"components": 3}, line(1201)),
     "two mixtures": ("dem_vae", 1, {"components": 3, "variables": 2}, plane(121)),
     "vmf on a circle": ("vmf_vae", 2, {"concentration": 1.0}, circle(720)),
@@ -174,6 +187,9 @@ def log_prior(vae: TextVAE, z: Tensor) -> Tensor:
     prior = vae.prior
     if isinstance(prior, UniformSphere):
         return torch.full((len(z),), -math.log(2 * math.pi))  # a circle
+    if isinstance(prior, AutoregressivePrior):
+        covariance = torch.eye(2) + prior.correlation * (1 - torch.eye(2))
+        return torch.distributions.MultivariateNormal(torch.zeros(2), covariance).log_prob(z)
     if isinstance(prior, StandardNormal):
         return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
     parts = z.unflatten(-1, (prior.variables, -1))  # pyright: ignore[reportArgumentType]
