@@ -298,6 +298,14 @@ def test_log_probability_sums_over_the_derivations_of_an_ambiguous_sentence():
         assert grammar.log_probability(text) == pytest.approx(math.log(p), abs=1e-12)
 
 
+@pytest.mark.parametrize("template", ["{a?} {b}", "{a?} {=a} {b}", "{a?} {=a}"])
+def test_log_probability_knows_that_the_first_words_may_be_left_out(template):
+    slots = {"a": Slot.of(["x", "x y"]), "b": Slot.of(["z", "w"])}
+    grammar = Grammar([frame(template, slots, {}), frame("w {b}", slots, {})])
+    for text, _, p in grammar.enumerate():
+        assert grammar.log_probability(text) == pytest.approx(math.log(p), abs=1e-12)
+
+
 def test_a_factor_of_the_modes_variant_is_said_early_and_again_after_the_interlude():
     corpus = generate("toy-modes", 500)
     factors = {factor.name: factor for factor in FACTORS}
