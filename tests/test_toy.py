@@ -3,6 +3,7 @@
 import math
 import random
 from collections import Counter, defaultdict
+from functools import cache
 from itertools import product
 
 import pytest
@@ -12,6 +13,7 @@ from pyro_textvae.toy.grammar import Echo, Frame, Grammar, Slot, frame
 from pyro_textvae.toy.variants import FACTORS, Acts, Modes, Toy
 
 variants = pytest.mark.parametrize("variant", VARIANTS)
+whole = cache(generate)  # for tests that only read a corpus: the largest takes half a second to draw
 
 # Each variant's own grammar, small enough to be enumerated.
 REDUCED = {
@@ -45,6 +47,7 @@ def is_ambiguous(grammar: Grammar) -> bool:
         number, position, choice, index = state
         return grammar.frames[number].slot(position).phrases[choice][index]
 
+    @cache
     def after(state):
         number, position, choice, index = state
         row = grammar.frames[number]
@@ -61,7 +64,8 @@ def is_ambiguous(grammar: Grammar) -> bool:
     starts = [(number, *step, 0) for number, row in enumerate(grammar.frames) for step in paths(row, 0) if step]
     seen: set = set()
     # A pair of equal states is a single derivation so far; a pair of different ones has parted for good.
-    waiting = [(one, other, one != other) for one, other in pairs(starts, starts)]
+    # (one, other) and (other, one) part and meet alike: one of them is enough.
+    waiting = [(one, other, one != other) for one, other in pairs(starts, starts) if one <= other]
     while waiting:
         one, other, parted = waiting.pop()
         if (one, other, parted) in seen:
@@ -122,7 +126,7 @@ def test_the_first_sentences_never_change():
     first = {variant: generate(variant, 1).texts[0] for variant in VARIANTS}
     assert first == {
         "toy": "defenders defend the clumsy corner in the dugout with a sprint",
-        "toy-acts": "our pupils deserve praise for the written vocabulary",
+        "toy-acts": "it was kind of you to shelter the elephant with a rifle",
         "toy-modes": "elena brings seven blue robes to lima some days later and "
         "elena sells the seven blue robes in lima",
     }
@@ -130,8 +134,8 @@ def test_the_first_sentences_never_change():
 
 @variants
 def test_a_corpus_has_the_sentences_asked_for_each_with_all_its_labels(variant):
-    for asked, expected in ((None, {"toy": 4000, "toy-acts": 12_000, "toy-modes": 6000}[variant]), (7, 7)):
-        corpus = generate(variant, asked)
+    by_default = {"toy": 4000, "toy-acts": 30_000, "toy-modes": 6000}[variant]
+    for corpus, expected in ((whole(variant), by_default), (generate(variant, 7), 7)):
         assert len(corpus.texts) == expected
         assert all(len(values) == expected for values in corpus.labels.values())
     assert "topic" in corpus.labels
@@ -142,20 +146,25 @@ def test_a_corpus_has_the_sentences_asked_for_each_with_all_its_labels(variant):
 def test_every_sentence_that_the_grammar_has_is_4_to_20_words_long(variant):
     possible = {length for row in language(variant).frames for length in distribution_of_lengths(row)}
     assert min(possible) >= 4 and max(possible) <= 20
-    drawn = {len(text.split()) for text in generate(variant).texts}
+    drawn = {len(text.split()) for text in whole(variant).texts}
     assert drawn <= possible
 
 
 @variants
 def test_every_word_is_in_the_lexicon_in_lower_case_and_sentences_have_single_spaces(variant):
-    corpus = generate(variant)
+    corpus = whole(variant)
     assert {word for text in corpus.texts for word in text.split()} <= language(variant).lexicon
     assert all(text == " ".join(text.split()) for text in corpus.texts)
     assert all(word.isascii() and word.isalpha() and word.islower() for word in language(variant).lexicon)
 
 
-def test_the_lexicon_has_over_a_thousand_words_and_each_grammar_tens_of_thousands_of_sentences():
-    assert len(language("toy-acts").lexicon) >= 1000
+def test_the_largest_corpus_has_thousands_of_words_and_tens_of_thousands_of_sentences():
+    corpus = whole("toy-acts")
+    assert len({word for text in corpus.texts for word in text.split()}) >= 2000
+    assert len(set(corpus.texts)) >= 25_000
+
+
+def test_the_first_grammar_has_some_hundred_words_and_each_has_tens_of_thousands_of_sentences():
     assert 250 <= len(language("toy").lexicon) <= 600
     assert all(language(variant).size >= 50_000 for variant in VARIANTS)
 
@@ -190,7 +199,7 @@ def test_no_sentence_is_shared_by_two_topics_and_the_first_word_already_tells_wh
 
 @variants
 def test_labels_are_balanced(variant):
-    corpus = generate(variant)
+    corpus = whole(variant)
     for values in corpus.labels.values():
         counts = Counter(values)
         mean = len(values) / len(counts)
@@ -200,9 +209,9 @@ def test_labels_are_balanced(variant):
 
 def test_topic_and_act_are_planted_independently():
     grammar = language("toy-acts")
-    assert grammar.label_entropy("topic", "act") == pytest.approx(math.log(10) + math.log(5), rel=1e-12)
-    corpus = generate("toy-acts")
-    assert len(set(zip(corpus.labels["topic"], corpus.labels["act"], strict=True))) == 50
+    assert grammar.label_entropy("topic", "act") == pytest.approx(math.log(20) + math.log(5), rel=1e-12)
+    corpus = whole("toy-acts")
+    assert len(set(zip(corpus.labels["topic"], corpus.labels["act"], strict=True))) == 100
 
 
 @pytest.mark.parametrize(("variant", "nats"), [("toy", 1e-12), ("toy-acts", 0.01)])
@@ -274,7 +283,7 @@ def test_mean_log_probability_of_a_sample_converges_to_the_entropy(variant):
 @variants
 def test_labels_tell_their_entropy_of_the_sentence(variant):
     entropy = generate(variant, 1).entropy
-    values = {"toy": 8, "toy-acts": 10, "toy-modes": 6}[variant]
+    values = {"toy": 8, "toy-acts": 20, "toy-modes": 6}[variant]
     told = entropy["nats_per_sentence"] - entropy["nats_per_sentence_given_topic"]
     assert told == pytest.approx(math.log(values), abs=1e-12)
     mean_tokens = entropy["nats_per_sentence"] / entropy["nats_per_token"]
@@ -295,6 +304,14 @@ def test_log_probability_sums_over_the_derivations_of_an_ambiguous_sentence():
         total[text] += p
     assert len(total) < grammar.size
     for text, p in total.items():
+        assert grammar.log_probability(text) == pytest.approx(math.log(p), abs=1e-12)
+
+
+@pytest.mark.parametrize("template", ["{a?} {b}", "{a?} {=a} {b}", "{a?} {=a}"])
+def test_log_probability_knows_that_the_first_words_may_be_left_out(template):
+    slots = {"a": Slot.of(["x", "x y"]), "b": Slot.of(["z", "w"])}
+    grammar = Grammar([frame(template, slots, {}), frame("w {b}", slots, {})])
+    for text, _, p in grammar.enumerate():
         assert grammar.log_probability(text) == pytest.approx(math.log(p), abs=1e-12)
 
 

@@ -84,6 +84,16 @@ class Frame:
         """The slots without the echoes, which add words and no choice."""
         return [slot for slot in self.slots if isinstance(slot, Slot)]
 
+    @cached_property
+    def first_words(self) -> frozenset[str]:
+        """Every word that one of its sentences begins with."""
+        words: set[str] = set()
+        for slot in self.own:  # an echo repeats an earlier slot: while that may be empty, so is the echo
+            words.update(phrase[0] for phrase in slot.phrases if phrase)
+            if () not in slot.phrases:
+                break
+        return frozenset(words)
+
     def slot(self, position: int) -> Slot:
         """The slot at `position`, or the one that the echo there repeats."""
         slot = self.slots[position]
@@ -223,7 +233,9 @@ class Grammar:
     def log_probability(self, text: str) -> float:
         """log p(text) in nats, summed over derivations; -inf for what is not in the language."""
         words = tuple(text.split())
-        total = math.fsum(frame.probability * self._inside(frame, words, 0, ()) for frame in self.frames)
+        # Most frames of a grammar of hundreds begin with other words: to go into them would be most of the time.
+        frames = [frame for frame in self.frames if not words or words[0] in frame.first_words]
+        total = math.fsum(frame.probability * self._inside(frame, words, 0, ()) for frame in frames)
         return math.log(total) if total > 0.0 else -math.inf
 
     def _inside(self, frame: Frame, words: Phrase, start: int, said: tuple[Phrase, ...]) -> float:

@@ -1,6 +1,7 @@
-"""The words of the embedded corpus, written by hand: ten topics, and what all topics share.
+"""The words of the embedded corpus, written by hand: twenty topics, and what all topics share.
 
-Every list goes from the commonest word to the rarest, so that a smaller variant takes the first few.
+Every list goes from the commonest word to the rarest, so that a smaller variant takes the first few; a variant of
+fewer topics takes the first of them, so that a new one goes to the end.
 Agents are plural, verbs are bare, and objects are singular and follow "the": so the same forms fit a
 statement, a question, an order, a promise and thanks, and no word is inflected for the act it is used in.
 No content word belongs to two topics: a topic is planted in the words, and in nothing else. So the first five
@@ -181,6 +182,149 @@ TOPICS: dict[str, TopicWords] = {
         "at the sawmill, in the suburb, on the rooftop, behind the factory, at the depot, by the trench",
         tools="with a hammer, with a drill, with cement, with a ladder, with a trowel, with nails, "
         "with a saw, with bricks, with a wrench, with a chisel, with plywood, with screws",
+    ),
+    "aviation": _topic(
+        agents="pilots stewards aviators navigators passengers copilots controllers mechanics parachutists flyers "
+        "instructors dispatchers paratroopers aeronauts",
+        verbs="fly land refuel intercept test divert ground overhaul hijack reroute escort scramble ditch pressurize "
+        "stall camouflage",
+        objects="aeroplane jet helicopter glider airliner biplane balloon seaplane fighter bomber zeppelin parachute "
+        "propeller cockpit fuselage wing airship turboprop rotorcraft triplane microlight flap aileron undercarriage",
+        adjectives="airborne supersonic noisy unmanned overdue lightweight streamlined aerodynamic experimental wobbly "
+        "inflatable roaring nonstop turbulent pressurized sluggish fireproof hypersonic",
+        places="at the airport, on the runway, near the terminal, in the cabin, above the clouds, at the airfield, "
+        "on the tarmac, at the gate, in the airspace, at the heliport, on the airstrip, in the simulator",
+        tools="with a joystick, with an altimeter, with kerosene, with a headset, with a throttle, "
+        "with a transponder, with a checklist, with an autopilot, with a windsock, with goggles, with a flare, "
+        "with a tailwind",
+    ),
+    "banking": _topic(
+        agents="bankers cashiers accountants investors traders brokers auditors lenders borrowers economists creditors "
+        "savers debtors stockbrokers",
+        verbs="deposit withdraw transfer invest calculate borrow finance refund audit convert lend insure repay forge "
+        "underwrite launder",
+        objects="loan cheque account salary budget pension dividend invoice bonus debt currency fund payment receipt "
+        "tax banknote portfolio coin bond subsidy ledger annuity inheritance surcharge",
+        adjectives="profitable expensive monthly lucrative cheap generous annual taxable hefty overdrawn fiscal "
+        "speculative counterfeit bankrupt affordable quarterly offshore prepaid",
+        places="at the bank, in the vault, at the counter, in the boardroom, at the auction, at the treasury, "
+        "in the branch, at the kiosk, in the lobby, at the ministry, at the mint, at the pawnshop",
+        tools="with a card, with a guarantee, with cash, with a voucher, with a stamp, with a discount, "
+        "with collateral, with a coupon, with interest, with a padlock, with shares, with an abacus",
+    ),
+    "fashion": _topic(
+        agents="designers tailors seamstresses stylists dressmakers weavers knitters shoemakers hairdressers milliners "
+        "mannequins embroiderers debutantes haberdashers",
+        verbs="wear sew iron knit fold fasten hem dye shorten embroider unbutton mend lengthen darn crease unzip",
+        objects="dress jacket skirt coat blouse shirt scarf sweater gown glove cardigan tuxedo waistcoat apron shawl "
+        "kimono cloak handbag raincoat bonnet veil necktie poncho corset",
+        adjectives="elegant silky stylish baggy woollen fashionable striped shabby velvet wrinkled sleeveless floral "
+        "trendy faded glamorous fluffy chequered frilly",
+        places="in the boutique, on the catwalk, in the wardrobe, at the salon, at the wedding, in the showroom, "
+        "in the closet, at the mall, at the laundry, in the drawer, in the suitcase, at the masquerade",
+        tools="with a needle, with scissors, with a zipper, with a ribbon, with a thimble, with buttons, "
+        "with a belt, with thread, with lace, with a buckle, with a brooch, with sequins",
+    ),
+    "theatre": _topic(
+        agents="actors actresses directors playwrights dancers comedians magicians producers puppeteers clowns "
+        "acrobats jugglers understudies ventriloquists",
+        verbs="watch applaud direct adapt cancel cast enact interrupt revive narrate parody dramatize choreograph "
+        "reenact mime heckle",
+        objects="drama comedy tragedy scene musical role monologue script ballet dialogue farce costume curtain puppet "
+        "melodrama satire prologue soliloquy pantomime matinee cabaret epilogue burlesque vaudeville",
+        adjectives="dramatic hilarious tragic theatrical witty absurd comic gripping masked touching suspenseful "
+        "sinister whimsical scripted sentimental melodramatic farcical bawdy",
+        places="in the theatre, at the audition, in the spotlight, in the foyer, at the playhouse, at the rehearsal, "
+        "at the circus, behind the scenery, in the cloakroom, at the carnival, in the wings, in the amphitheatre",
+        tools="with a mask, with a wig, with makeup, with a prop, with a megaphone, with gestures, "
+        "with applause, with a cue, with confetti, with a trapdoor, with marionettes, with footlights",
+    ),
+    "chemistry": _topic(
+        agents="chemists assistants alchemists inventors biochemists experimenters distillers perfumers toxicologists "
+        "refiners metallurgists glassblowers pharmacologists crystallographers",
+        verbs="dissolve heat filter analyse extract evaporate dilute distil purify ignite neutralize synthesize "
+        "oxidize ferment crystallize titrate",
+        objects="acid solution powder compound gas crystal mixture metal salt molecule solvent catalyst polymer oxide "
+        "enzyme alkali ammonia isotope sulphur ethanol resin nitrate electrolyte precipitate",
+        adjectives="toxic corrosive flammable liquid acidic explosive volatile soluble colourless radioactive "
+        "synthetic molten odourless inert crystalline fluorescent alkaline caustic",
+        places="in the beaker, in the flask, at the refinery, in the furnace, at the institute, on the workbench, "
+        "at the reactor, in the crucible, in the distillery, in the centrifuge, in the condenser, in the autoclave",
+        tools="with a pipette, with a burner, with litmus, with a thermometer, with a funnel, with a microscope, "
+        "with iodine, with electrodes, with a dropper, with bleach, with a stopper, with a burette",
+    ),
+    "wildlife": _topic(
+        agents="rangers hunters biologists poachers zoologists campers naturalists trappers zookeepers trackers "
+        "birdwatchers conservationists veterinarians ornithologists",
+        verbs="feed protect hunt capture rescue release tame stalk frighten breed shelter lure poach cage befriend "
+        "sedate",
+        objects="bear wolf fox deer elephant tiger lion eagle rabbit owl squirrel zebra giraffe otter badger leopard "
+        "gorilla hedgehog crocodile falcon buffalo panther antelope rhinoceros",
+        adjectives="wild hungry furry rare endangered ferocious timid spotted nocturnal playful shaggy venomous "
+        "wounded feathered migratory carnivorous predatory hibernating",
+        places="in the forest, in the jungle, on the savannah, near the waterhole, at the zoo, in the cave, "
+        "in the swamp, at the sanctuary, near the den, in the thicket, on the prairie, on the tundra",
+        tools="with a trap, with a rifle, with bait, with a lasso, with an arrow, with a decoy, with berries, "
+        "with a collar, with a spear, with acorns, with a muzzle, with a tranquillizer",
+    ),
+    "railways": _topic(
+        agents="drivers commuters travellers guards porters inspectors tourists stationmasters signalmen railwaymen "
+        "stokers trainspotters brakemen switchmen",
+        verbs="catch stop ride halt reverse couple overtake derail evacuate reschedule accelerate shunt electrify "
+        "uncouple lubricate nationalize",
+        objects="train locomotive carriage tram wagon express compartment engine subway trolley sleeper shuttle "
+        "monorail boiler railcar funicular streetcar boxcar coupling turntable viaduct caboose railbus handcar",
+        adjectives="crowded late punctual electric empty rattling underground overnight scenic diesel vintage reserved "
+        "cancelled elevated hissing derailed postal armoured",
+        places="on the platform, at the junction, on the railway, at the crossing, at the terminus, at the border, "
+        "on the embankment, near the signal, on the footbridge, at the turnstile, in the siding, in the roundhouse",
+        tools="with a ticket, with a lever, with coal, with a timetable, with a flag, with luggage, with a lamp, "
+        "with steam, with a rucksack, with grease, with a crowbar, with a loudspeaker",
+    ),
+    "computing": _topic(
+        agents="developers hackers users coders administrators gamers analysts testers operators subscribers "
+        "moderators typists webmasters cryptographers",
+        verbs="download update debug delete upload encrypt configure browse compile upgrade reboot hack decrypt "
+        "synchronize benchmark emulate",
+        objects="computer website program file server database laptop software keyboard network browser printer folder "
+        "processor smartphone router firewall compiler modem hyperlink webpage plugin cursor malware",
+        adjectives="digital online slow wireless virtual buggy encrypted outdated compatible portable automated "
+        "interactive corrupted offline obsolete programmable bloated glitchy",
+        places="on the screen, on the internet, in the office, on the desktop, in the datacentre, "
+        "at the workstation, on the forum, in the cloud, at the helpdesk, on the mainframe, in the arcade, "
+        "on the intranet",
+        tools="with a mouse, with a password, with code, with a cable, with a shortcut, with a charger, "
+        "with a scanner, with antivirus, with a microchip, with pixels, with a debugger, with a hashtag",
+    ),
+    "journalism": _topic(
+        agents="journalists reporters editors publishers columnists photographers critics correspondents presenters "
+        "interviewers broadcasters cartoonists freelancers proofreaders",
+        verbs="publish write edit print report quote investigate leak broadcast verify rewrite censor retract "
+        "proofread fabricate syndicate",
+        objects="article story interview headline scandal magazine column rumour editorial bulletin documentary "
+        "caption tabloid newsletter obituary podcast quotation manuscript memoir crossword horoscope leaflet "
+        "supplement communique",
+        adjectives="exclusive anonymous biased accurate controversial sensational misleading daily factual weekly "
+        "objective scandalous provocative trivial topical censored outspoken libellous",
+        places="in the newsroom, on the radio, on the television, at the briefing, at the newsstand, in the media, "
+        "at the summit, in the capital, in the bureau, on the frontline, at the consulate, at the printworks",
+        tools="with a typewriter, with a recorder, with ink, with a source, with a telegram, with statistics, "
+        "with a questionnaire, with sarcasm, with a pseudonym, with a tripod, with shorthand, with a teleprompter",
+    ),
+    "art": _topic(
+        agents="artists sculptors potters illustrators collectors curators engravers goldsmiths restorers "
+        "calligraphers muralists ceramists portraitists printmakers",
+        verbs="draw sketch admire carve exhibit frame restore sculpt polish shade depict donate engrave mould etch "
+        "gild",
+        objects="portrait sculpture statue drawing landscape vase mural mosaic masterpiece fresco watercolour "
+        "collage tapestry silhouette bust icon miniature figurine caricature medallion urn lithograph seascape "
+        "triptych",
+        adjectives="beautiful colourful vivid delicate realistic priceless ornate surreal expressive glazed baroque "
+        "pastel gilded monochrome symmetrical impressionist minimalist cubist",
+        places="in the gallery, at the museum, on the easel, at the exhibition, in the atelier, on the pedestal, "
+        "in the garden, in the palace, in the cathedral, in the courtyard, in the monastery, at the biennale",
+        tools="with a brush, with a palette, with clay, with a stencil, with a sponge, with charcoal, "
+        "with wax, with enamel, with bronze, with turpentine, with acrylics, with a kiln",
     ),
 }
 

@@ -82,10 +82,10 @@ ACTS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Acts:
-    """Five speech acts of five frames each, times ten topics, over the whole lexicon."""
+    """Five speech acts of five frames each, times twenty topics, over the whole lexicon."""
 
-    sentences: int = 12_000
-    topics: int = 10
+    sentences: int = 30_000
+    topics: int = 20
     words: int = 24  # of each kind and topic at most: the longest list has 24
     optional: float = 0.5
     zipf: bool = True  # so that a language model has frequencies to learn
@@ -184,6 +184,6 @@ class Variant:
 
 KNOWN: dict[str, Variant] = {
     "toy": Variant("one sentence frame, eight topics: the first run", Toy()),
-    "toy-acts": Variant("five speech acts times ten topics: which factor wins?", Acts()),
+    "toy-acts": Variant("five speech acts times twenty topics: which factor wins?", Acts()),
     "toy-modes": Variant("five factors, each said twice: modes collapse while z stays informative", Modes()),
 }
