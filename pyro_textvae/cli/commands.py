@@ -163,6 +163,9 @@ def evaluate(
     *,
     split: str = "test",
     samples: int = 0,
+    swaps: Annotated[tuple[int, ...], arg(metavar="N", help_behavior_hint="")] = (),
+    bleu: Annotated[str | None, UNSET] = None,
+    bleu_from: str = "mean",
     data: Annotated[Path | None, UNSET] = None,
     batch_size: int = 64,
     seed: Seed = 0,
@@ -173,11 +176,23 @@ def evaluate(
     Args:
         split: train, valid or test of the corpus it was trained on
         samples: importance samples for the tighter bound, 500 for a paper; 0 leaves it out
+        swaps: also measure reconstruction after so many pairs of words were swapped in what is encoded: --swaps 1 2 4
+        bleu: also measure BLEU of reconstructions, decoded by greedy, beam or sample; needs sacrebleu
+        bleu_from: decode the 'mean' of the posterior, or a z 'drawn' from it
         data: a text file of your own instead, a sentence a line; - is standard input
         batch_size: sentences at a time
     """
     texts = None if data is None else read_texts(data)
-    measured = open_run(run).evaluate(split, samples=samples, seed=seed, data=texts, batch_size=batch_size)
+    measured = open_run(run).evaluate(
+        split,
+        samples=samples,
+        swaps=swaps,
+        bleu=bleu,  # pyright: ignore[reportArgumentType]
+        bleu_from=bleu_from,  # pyright: ignore[reportArgumentType]
+        seed=seed,
+        data=texts,
+        batch_size=batch_size,
+    )
     width = max(map(len, measured), default=0)
     return Answer("\n".join(f"{name:<{width}}  {number:.4f}" for name, number in measured.items()), measured, as_json)
 

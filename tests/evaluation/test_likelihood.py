@@ -128,7 +128,7 @@ class OnSphere(Points):
 
 
 def on_sphere(strength: float, D: int = 32, sentences: int = 50) -> tuple[TextVAE, Split, float]:
-    """A vMF posterior of concentration 13 around the point; it is the true one where the strength is 13. And log p(x)."""
+    """A vMF posterior of concentration 13 around the point, which is true where the strength is 13; and log p(x)."""
     x = torch.nn.functional.normalize(torch.randn(sentences, D), dim=-1)
     posterior = VonMisesFisherPosterior(D, D, concentration=13.0)
     with torch.no_grad():
@@ -148,7 +148,7 @@ def test_with_the_true_posterior_on_the_sphere_every_importance_weight_is_exact(
 
 
 def test_500_samples_on_the_sphere_are_500_and_not_5_with_log_500_taken_off():
-    """The code released with Zhu et al. (2020) returns one z a call, whatever was asked: log 100 = 4.6 nats too many."""
+    """The code released with Zhu et al. (2020) draws one z a call, whatever was asked: log 100 = 4.6 nats too many."""
     vae, split, log_p = on_sphere(9.0)
     with evaluating(vae, 0):
         batch = next(iter(Batches(split, len(split), shuffle=False)))
@@ -203,7 +203,7 @@ def circle(steps: int) -> tuple[Tensor, Tensor]:
 
 
 def sphere(latitudes: int) -> tuple[Tensor, Tensor]:
-    """By Gauss and Legendre in the height, by equal steps around: (2 latitudes^2) points on the sphere in 3 dimensions."""
+    """On the sphere in 3 dimensions, 2 latitudes^2 points: Gauss and Legendre's in height, equal steps around."""
     height, weight = np.polynomial.legendre.leggauss(latitudes)
     angle = torch.arange(2 * latitudes) * (math.pi / latitudes)
     height, angle = torch.tensor(height).float()[:, None], angle[None]
