@@ -62,7 +62,7 @@ def train(
     With progress the verdict is printed; without, one that is not healthy is a CollapseWarning.
     Raises ValueError for wrong names and values, Diverged for a loss that is no number. Ctrl-C saves before it stops.
     """
-    given = _sorted_options(model, recipe_options)
+    given = sorted_options(model, recipe_options)
     training = replace(training or Training(), **given["training"])
     if epochs is not None:
         training = replace(training, epochs=epochs)
@@ -70,7 +70,7 @@ def train(
         raise ValueError(f"'seed' is {seed!r}, but a whole number of at least 0 is needed")
     if resume and output is None:
         raise ValueError("resume=True came without output: name the directory of the run to go on with")
-    where = _device(device)
+    where = device_of(device)
     corpus = Corpus.open(data, seed=seed, **given["corpus"])
     directory = _directory(output, model, corpus.name)
     settings = {
@@ -119,8 +119,8 @@ def _finish(run: Run, corpus: Corpus, seed: int, progress: bool) -> None:
         warnings.warn(f"{run.directory}: {run.verdict}", CollapseWarning, stacklevel=3)
 
 
-def _sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Give each option to what understands it; the recipe's own come first."""
+def sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give each option to what understands it, the recipe's own first; raises ValueError for one that nothing does."""
     known: dict[str, Sequence[str]] = {
         "recipe": list(recipes().options(model)),
         "size": [field.name for field in fields(Size) if field.name != "vocabulary"],
@@ -143,7 +143,8 @@ def _sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, 
     return given
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device of this name, "auto" being a GPU where there is one; raises ValueError where there is none such."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
