@@ -19,7 +19,7 @@ import os
 from collections.abc import Hashable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,15 +30,13 @@ from pyro_textvae.checkpoint import FORMAT, load_tensors, read_json, write_atomi
 from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import Classification, Verdict, classification, evaluate, generation, judge
-from pyro_textvae.evaluation.codes import mean_code
-from pyro_textvae.posteriors import VonMisesFisherPosterior, WithComponents
-from pyro_textvae.priors import Mixture
+from pyro_textvae.evaluation.codes import mean_code, on_sphere, on_support, variables_of
+from pyro_textvae.evaluation.generation import Decoding
+from pyro_textvae.evaluation.reconstruction import From
+from pyro_textvae.posteriors import WithComponents
 from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.size import Size
 from pyro_textvae.vae import TextVAE
-
-Decoding = Literal["greedy", "beam", "sample"]
-DECODINGS = ("greedy", "beam", "sample")
 
 
 def build(recipe: str, vocabulary: int, size: dict[str, Any], options: dict[str, Any]) -> Recipe:
@@ -200,16 +198,16 @@ class Run:
         codes = torch.from_numpy(self.encode(texts))
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            return self._decode(self._on_support(codes), decoding, temperature, max_length)
+            return self._decode(on_support(self.vae, codes), decoding, temperature, max_length)
 
     def interpolate(self, a: str, b: str, steps: int = 7, *, max_length: int = 40) -> list[str]:
         """Decode `steps` codes from a's posterior mean to b's: on a line, or on a great circle of the sphere."""
         if steps < 2:
             raise ValueError(f"{steps} steps were asked for, but a path has at least its two ends")
-        ends = self._on_support(torch.from_numpy(self.encode([a, b])))
+        ends = on_support(self.vae, torch.from_numpy(self.encode([a, b])))
         with torch.no_grad():
-            if self._on_sphere():
-                parts = ends.unflatten(-1, (self._variables(), -1))  # each variable walks on its own sphere
+            if on_sphere(self.vae):
+                parts = ends.unflatten(-1, (variables_of(self.vae), -1))  # each variable walks on its own sphere
                 walks = [generation.spherical(parts[0, m], parts[1, m], steps) for m in range(parts.size(1))]
                 path = torch.cat(walks, -1)
             else:
@@ -219,25 +217,42 @@ class Run:
     # Evaluation.
 
     def evaluate(
-        self, split: str = "test", *, samples: int = 0, seed: int = 0, data: Any = None, batch_size: int = 64
+        self,
+        split: str = "test",
+        *,
+        samples: int = 0,
+        swaps: Sequence[int] = (),
+        bleu: Decoding | None = None,
+        bleu_from: From = "mean",
+        seed: int = 0,
+        data: Any = None,
+        batch_size: int = 64,
     ) -> dict[str, float]:
         """Measure the best weights on a split or on a list of texts, `data`.
 
         A split's measures go to evaluation.json, in place of all that was measured on it before.
 
-        `samples` is the number of importance samples for the importance-weighted bound; 0 leaves it out.
+        samples    importance samples for the importance-weighted bound; 0 leaves it out
+        swaps      how many pairs of words to swap before encoding, for the noisy reconstruction: [1, 2, 4]
+        bleu       how to decode for reconstruction BLEU (needs sacrebleu); None leaves it out
+        bleu_from  decode the posterior's "mean", or one z "drawn" from it
         """
+        more: dict[str, Any] = dict(
+            importance_samples=samples,
+            swaps=swaps,
+            bleu=bleu,
+            bleu_from=bleu_from,
+            seed=seed,
+            batch_size=batch_size,
+        )
         if data is not None:
-            texts = self._split(data)
-            return evaluate(self.vae, texts, importance_samples=samples, seed=seed, batch_size=batch_size)
+            return evaluate(self.vae, self._split(data), **more)
         measured = evaluate(
             self.vae,
             self.corpus.split(split),
             label_names=self.corpus.label_names,
             entropy=(self.corpus.entropy or {}).get("nats_per_sentence"),
-            importance_samples=samples,
-            seed=seed,
-            batch_size=batch_size,
+            **more,
         )
         write_json(self.directory / "evaluation.json", self.metrics | {split: measured})
         return measured
@@ -319,21 +334,6 @@ class Run:
             raise ValueError(f"a {self.name!r} has no components to assign texts to: train a mixture such as 'dem_vae'")
         return self.vae.posterior
 
-    def _variables(self) -> int:
-        return self.vae.prior.variables if isinstance(self.vae.prior, Mixture) else 1
-
-    def _on_sphere(self) -> bool:
-        posterior = self.vae.posterior
-        inner = posterior.z_posterior if isinstance(posterior, WithComponents) else posterior
-        return isinstance(inner, VonMisesFisherPosterior)
-
-    def _on_support(self, codes: Tensor) -> Tensor:
-        """Means of spherical codes lie inside the sphere: move each to the nearest point on it."""
-        if not self._on_sphere():
-            return codes
-        parts = codes.unflatten(-1, (self._variables(), -1))
-        return torch.nn.functional.normalize(parts, dim=-1).flatten(-2)
-
     def _split(self, texts: Sequence[str]) -> Split:
         """Texts encoded as the corpus was: same words, same length, same lower-casing."""
         options = read_json(self.directory / "corpus.json")["options"]
@@ -362,17 +362,7 @@ class Run:
         return mean_code(self.vae, batch)
 
     def _decode(self, codes: Tensor, decoding: str, temperature: float, max_length: int) -> list[str]:
-        decoder = self.vae.decoder
-        if decoding == "greedy":
-            ids = generation.greedy(decoder, codes, max_length)
-        elif decoding == "beam":
-            ids = generation.beam(decoder, codes, width=5, max_length=max_length)
-        elif decoding == "sample":
-            ids = generation.sample(decoder, codes, max_length, temperature=temperature)
-        else:
-            raise ValueError(
-                f"unknown decoding {decoding!r}{did_you_mean(decoding, DECODINGS)}: it is one of {DECODINGS}"
-            )
+        ids = generation.write(self.vae.decoder, codes, decoding, max_length, temperature)
         return [self.vocabulary.decode(words) for words in ids]
 
 

@@ -70,16 +70,16 @@ def train(
     With progress the verdict is printed; without, one that is not healthy is a CollapseWarning.
     Raises ValueError for wrong names and values, Diverged for a loss that is no number. Ctrl-C saves before it stops.
     """
-    given = _sorted_options(model, recipe_options)
+    given = sorted_options(model, recipe_options)
     expand = None if protocol is None else protocols.protocol(protocol)
     if not (isinstance(seed, int) and seed >= 0):
         raise ValueError(f"'seed' is {seed!r}, but a whole number of at least 0 is needed")
     if resume and output is None:
         raise ValueError("resume=True came without output: name the directory of the run to go on with")
-    where = _device(device)
+    where = device_of(device)
     corpus = Corpus.open(data, seed=seed, **given["corpus"])
     if expand is not None:
-        of_protocol = _sorted_options(model, expand(model, corpus))
+        of_protocol = sorted_options(model, expand(model, corpus))
         given = {group: of_protocol[group] | options for group, options in given.items()}
     training = replace(training or Training(), **given["training"])
     if epochs is not None:
@@ -167,8 +167,8 @@ def _cell(encoder: nn.Module) -> str:
     return "lstm" if any(isinstance(module, nn.LSTM) for module in encoder.modules()) else "gru"
 
 
-def _sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Give each option to what understands it; the recipe's own come first."""
+def sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give each option to what understands it, the recipe's own first; raises ValueError for one that nothing does."""
     known: dict[str, Sequence[str]] = {
         "recipe": list(recipes().options(model)),
         "size": [field.name for field in fields(Size) if field.name != "vocabulary"],
@@ -191,7 +191,8 @@ def _sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, 
     return given
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device of this name, "auto" being a GPU where there is one; raises ValueError where there is none such."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

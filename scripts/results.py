@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import pyro_textvae
+from pyro_textvae.tables.engine import measured, trained
+from pyro_textvae.tables.page import markdown
 
 RUNS = Path("runs/results")
 SAMPLES = 20
@@ -62,23 +64,12 @@ def corpus_folder(corpus: str, data: Path) -> Path:
 
 def train(row: str, data: Path, seed: int) -> None:
     recipe, corpus, options = ROWS[row]
-    output = RUNS / row
-    pyro_textvae.train(
-        recipe,
-        corpus_folder(corpus, data),
-        output=output,
-        resume=(output / "recipe.json").exists(),
-        seed=seed,
-        finish=False,
-        **options,
-    )
+    trained(recipe, corpus_folder(corpus, data), RUNS / row, seed=seed, **options)
 
 
 def measure(row: str) -> None:
     """The metrics of docs/results.md, with the importance-weighted bound on test, and the run's pictures."""
-    run = pyro_textvae.load(RUNS / row)
-    run.evaluate("valid")
-    run.evaluate("test", samples=SAMPLES)
+    run = measured(pyro_textvae.load(RUNS / row), SAMPLES)
     run.figures()
     run.report()
 
@@ -126,8 +117,7 @@ def write() -> None:
     rows = [row for row in ROWS if (RUNS / row / "evaluation.json").exists()]
     head = ["row", *COLUMNS, *(f"homogeneity, {label} (chance)" for label in LABELS), "verdict", "epochs"]
     head += ["last gain of valid loss", "minutes of training", "seed"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join([f"`{row}`", *cells(pyro_textvae.load(RUNS / row))]) + " |" for row in rows]
+    lines = markdown(head, [[f"`{row}`", *cells(pyro_textvae.load(RUNS / row))] for row in rows])
     for row in rows:
         picture = RUNS / row / "figures" / "latent_space.png"
         if picture.exists():

@@ -250,6 +250,8 @@ def test_evaluate_prints_metrics_of_a_split_or_of_a_file(run: Path, tmp_path: Pa
     own = tmp_path / "own.txt"
     own.write_text("w1 w2\nw3 w4 w5\n")
     assert say("evaluate", run, "--data", own, "--json").json["nll_elbo_nats_per_sentence"] > 0
+    said = say("evaluate", run, "--swaps", 0, 1, "--bleu", "greedy", "--json").json
+    assert {"reconstruction_after_1_swaps_nats_per_sentence", "reconstruction_bleu_greedy_from_mean"} <= set(said)
     said = say("evaluate", run, "--split", "tset")
     assert said.code == 1 and "did you mean 'test'?" in said.err
     own.write_bytes(b"w1 \xff\n")

@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("decay",),
     ("loop",),
     ("training",),
-    ("demo",),
+    ("demo", "tables"),
     ("cli",),
     ("__init__", "__main__"),  # names, no logic
 )

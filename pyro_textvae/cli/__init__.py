@@ -25,7 +25,7 @@ from pyro_textvae.errors import did_you_mean
 WRONG_INPUT, WRONG_USAGE, FAILED_ON, INTERRUPTED = 1, 2, commands.FAILED_ON, 130
 
 GROUPS = {
-    "start here": (commands.demo, commands.recipes, commands.train),
+    "start here": (commands.demo, commands.recipes, commands.train, commands.table),
     "is it good? has it collapsed?": (
         commands.verdict,
         commands.evaluate,
@@ -142,7 +142,7 @@ def _help() -> str:
 
 def _stopped(name: str, arguments: list[str], reason: str) -> str:
     """How to go on after Ctrl-C, as a command to paste."""
-    if name == "demo":
+    if name in ("demo", "table"):
         again = shlex.join(["pyro-textvae", name, *arguments])
         return f"\nstopped. Finished runs are kept; go on where it stopped with:\n  {again}"
     if name != "train":

@@ -20,8 +20,9 @@ from pyro_textvae.evaluation.collapse import (
     mutual_information_in_batch,
     spread,
 )
-from pyro_textvae.evaluation.generation import beam, greedy, linear, sample, spherical
+from pyro_textvae.evaluation.generation import Decoding, beam, greedy, linear, sample, spherical
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll, perplexity, reconstruct, standard_error
+from pyro_textvae.evaluation.reconstruction import From, noisy_reconstruction, reconstruction_bleu
 from pyro_textvae.evaluation.verdict import CollapseWarning, Verdict, judge
 from pyro_textvae.priors import Mixture, StandardNormal
 from pyro_textvae.vae import TextVAE
@@ -48,6 +49,9 @@ def evaluate(
     label_names: Mapping[str, Sequence[str]] | None = None,
     entropy: float | None = None,
     importance_samples: int = 0,
+    swaps: Sequence[int] = (),
+    bleu: Decoding | None = None,
+    bleu_from: From = "mean",
     seed: int = 0,
     batch_size: int = 64,
     deep: bool = True,
@@ -55,7 +59,9 @@ def evaluate(
     """Measure a model on a split: one pass of the encoder, two of the decoder.
 
     `deep` adds the importance-weighted bound with `importance_samples` samples (each costs a pass of the decoder) and,
-    for a mixture, the agreement of its code with the label columns of the split (those of `label_names`, if given).
+    for a mixture, the agreement of its code with the label columns of the split (those of `label_names`, if given);
+    where they are asked for, reconstruction BLEU decoded as `bleu` says from the posterior's mean or a draw, and the
+    reconstruction after so many `swaps` of words (reconstruction.py).
     `entropy` is the true entropy of the text, nats per sentence, where it is known. What a model does not have is
     left out: an autoencoder no bound, a language model no code. The in-batch mutual information depends on
     `batch_size` (its cap is ln of it) and is taken over sentences of like length.
@@ -77,6 +83,10 @@ def evaluate(
                 metrics["nll_importance_weighted_standard_error"] = standard_error(cost)
             metrics["perplexity_importance_weighted"] = perplexity(cost, codes.lengths)
             metrics["importance_samples"] = float(importance_samples)
+        if deep and codes.posteriors and bleu:
+            metrics |= reconstruction_bleu(vae, split, codes, bleu, bleu_from, batch_size=batch_size)
+        if deep and codes.posteriors and swaps:
+            metrics |= noisy_reconstruction(vae, split, swaps, seed=seed, batch_size=batch_size)
         if deep and codes.assignment is not None:
             metrics |= _labels(codes, split, label_names, seed)
     return metrics

@@ -18,6 +18,7 @@ from pyro_textvae.batch import Batch, Batches
 from pyro_textvae.corpus import Split
 from pyro_textvae.evaluation.collapse import by_sentence
 from pyro_textvae.objective import Draw
+from pyro_textvae.posteriors import VonMisesFisherPosterior, WithComponents
 from pyro_textvae.priors import Mixture
 from pyro_textvae.terms import BetaELBO, Dispersion
 from pyro_textvae.vae import TextVAE
@@ -53,6 +54,25 @@ def code_of(vae: TextVAE, z: Tensor) -> Tensor:
 def mean_code(vae: TextVAE, batch: Batch) -> Tensor:
     """Posterior means of a batch, (B, code)."""
     return code_of(vae, vae.q_z(batch).mean)
+
+
+def variables_of(vae: TextVAE) -> int:
+    """M, of how many discrete variables z has a part; 1 where there is none."""
+    return vae.prior.variables if isinstance(vae.prior, Mixture) else 1
+
+
+def on_sphere(vae: TextVAE) -> bool:
+    """Whether each variable's z has length 1."""
+    posterior = vae.posterior
+    inner = posterior.z_posterior if isinstance(posterior, WithComponents) else posterior
+    return isinstance(inner, VonMisesFisherPosterior)
+
+
+def on_support(vae: TextVAE, codes: Tensor) -> Tensor:
+    """Codes (N, code) that a prior may give: means on spheres lie inside, and move to the nearest point outside."""
+    if not on_sphere(vae):
+        return codes
+    return torch.nn.functional.normalize(codes.unflatten(-1, (variables_of(vae), -1)), dim=-1).flatten(-2)
 
 
 def draw_codes(vae: TextVAE, batch: Batch) -> tuple[Draw, Tensor]:

@@ -105,6 +105,7 @@ def mutual_information_in_batch(posteriors: Sequence[Any], draws: Sequence[Tenso
 def active_units(means: Tensor) -> int:
     """How many dimensions of posterior means (N, D) vary over the split: unbiased variance above 0.01. N >= 2.
 
+    The means are those that z is drawn around, after batch normalisation where there is any.
     Of a von Mises-Fisher posterior the mean lies inside the unit sphere (direction times A(concentration)), so that its
     variances sum to less than 1: with D > 100 none need be active. Under batch normalisation
     all are, where gamma^2 exceeds 0.01.

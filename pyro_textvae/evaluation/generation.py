@@ -5,18 +5,38 @@ word ids, without <s> and </s>. The padding and <s> are never written: they are 
 after `max_length` words is cut.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pyro_textvae.corpus import BOS, EOS, PAD, UNK
 from pyro_textvae.decoders import Decoder
+from pyro_textvae.errors import did_you_mean
+
+Decoding = Literal["greedy", "beam", "sample"]
+DECODINGS = ("greedy", "beam", "sample")
+BEAM_WIDTH = 5
+
+
+def write(
+    decoder: Decoder, codes: Tensor, decoding: str = "greedy", max_length: int = 100, temperature: float = 1.0
+) -> list[list[int]]:
+    """Sentences from codes (N, code) in one of the three ways, by its name; raises ValueError for another."""
+    if decoding == "greedy":
+        return greedy(decoder, codes, max_length)
+    if decoding == "beam":
+        return beam(decoder, codes, BEAM_WIDTH, max_length)
+    if decoding == "sample":
+        return sample(decoder, codes, max_length, temperature)
+    raise ValueError(f"unknown decoding {decoding!r}{did_you_mean(decoding, DECODINGS)}: it is one of {DECODINGS}")
 
 
 @torch.no_grad()
 def greedy(decoder: Decoder, codes: Tensor, max_length: int = 100) -> list[list[int]]:
     """The most probable next word, step after step, for each of the codes (N, code)."""
-    return _sentences(_write(decoder, codes, max_length, None, (PAD, BOS))[0])
+    return _sentences(_word_by_word(decoder, codes, max_length, None, (PAD, BOS))[0])
 
 
 @torch.no_grad()
@@ -30,11 +50,11 @@ def sample(
     if not temperature > 0:
         raise ValueError(f"temperature={temperature} came, but it must be positive: for the limit of 0, use greedy")
     forbidden = (PAD, BOS, UNK) if forbid_unk else (PAD, BOS)
-    return _sentences(_write(decoder, codes, max_length, temperature, forbidden)[0])
+    return _sentences(_word_by_word(decoder, codes, max_length, temperature, forbidden)[0])
 
 
 @torch.no_grad()
-def beam(decoder: Decoder, codes: Tensor, width: int = 5, max_length: int = 100) -> list[list[int]]:
+def beam(decoder: Decoder, codes: Tensor, width: int = BEAM_WIDTH, max_length: int = 100) -> list[list[int]]:
     """The most probable sentence that a beam of `width` prefixes finds, for each of the codes (N, code).
 
     By log-probability, </s> counted, without a correction for length. Greedy's sentence is among the candidates, so
@@ -42,7 +62,7 @@ def beam(decoder: Decoder, codes: Tensor, width: int = 5, max_length: int = 100)
     """
     if width < 1:
         raise ValueError(f"width={width} came, but a beam has at least 1 prefix")
-    words, score = _write(decoder, codes, max_length, None, (PAD, BOS))
+    words, score = _word_by_word(decoder, codes, max_length, None, (PAD, BOS))
     if width == 1 or not len(codes):
         return _sentences(words)
     found, found_score = _search(decoder, codes, width, max_length)
@@ -50,7 +70,7 @@ def beam(decoder: Decoder, codes: Tensor, width: int = 5, max_length: int = 100)
     return [a if yes else b for a, b, yes in zip(_sentences(found), _sentences(words), better, strict=True)]
 
 
-def _write(
+def _word_by_word(
     decoder: Decoder, codes: Tensor, max_length: int, temperature: float | None, forbidden: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
     """Word by word; with no temperature, the most probable. Words (N, steps) and their log-probability (N,)."""

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from pyro_textvae.decoders import DilatedDecoder
 from pyro_textvae.evaluation import evaluate, likelihood
 from pyro_textvae.evaluation.codes import draw_codes, evaluating
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll, log_weights
-from pyro_textvae.posteriors import BatchNormBothGaussian, Gaussian
+from pyro_textvae.posteriors import BatchNormalisedMean, BatchNormBothGaussian, Gaussian, VonMisesFisherPosterior
 from pyro_textvae.priors import (
     AutoregressivePrior,
     GaussianMixture,
@@ -122,6 +123,51 @@ def test_the_elbo_misses_log_p_by_the_kl_from_q_to_the_true_posterior():
     assert missed.mean() == pytest.approx(kl, abs=4 * missed.std() / math.sqrt(30))
 
 
+# --- the sphere in 32 dimensions: p(x|z) = exp(s <x, z>), whose integral over the uniform prior is a Bessel function
+
+
+class OnSphere(Points):
+    def __init__(self, x: Tensor, strength: float) -> None:
+        super().__init__(x)
+        self.strength = strength
+
+    def log_prob(self, code: Tensor, batch: Batch) -> Tensor:
+        return self.strength * (self.x[batch.index] * code).sum(-1)
+
+
+def on_sphere(strength: float, D: int = 32, sentences: int = 50) -> tuple[TextVAE, Split, float]:
+    """A vMF posterior of concentration 13 around the point, which is true where the strength is 13; and log p(x)."""
+    x = torch.nn.functional.normalize(torch.randn(sentences, D), dim=-1)
+    posterior = VonMisesFisherPosterior(D, D, concentration=13.0)
+    with torch.no_grad():
+        posterior.mean.weight.copy_(torch.eye(D))
+        posterior.mean.bias.zero_()
+    vae = TextVAE(Points(x), posterior, UniformSphere(D), cast(Any, OnSphere(x, strength)))
+    order = D / 2 - 1
+    log_p = math.lgamma(D / 2) + order * math.log(2 / strength) + math.log(scipy.special.iv(order, strength))
+    return vae, split_of([[4]] * sentences), log_p
+
+
+def test_with_the_true_posterior_on_the_sphere_every_importance_weight_is_exact():
+    vae, split, log_p = on_sphere(13.0)
+    with evaluating(vae, 0):
+        nll = importance_weighted_nll(vae, split, 3)
+    torch.testing.assert_close(-nll, torch.full_like(nll, log_p), atol=1e-4, rtol=0)
+
+
+def test_500_samples_on_the_sphere_are_500_and_not_5_with_log_500_taken_off():
+    """The code released with Zhu et al. (2020) draws one z a call, whatever was asked: log 100 = 4.6 nats too many."""
+    vae, split, log_p = on_sphere(9.0)
+    with evaluating(vae, 0):
+        batch = next(iter(Batches(split, len(split), shuffle=False)))
+        weights = log_weights(vae, batch, draw_codes(vae, batch)[0].q("z"), 500)
+        assert weights.shape == (500, len(split)) and len(weights[:, 0].unique()) > 490
+        ours = -importance_weighted_nll(vae, split, 500).mean().item()
+    assert ours == pytest.approx(log_p, abs=0.02)
+    released = (weights.unflatten(0, (5, 100))[:, 0].logsumexp(0) - math.log(500)).mean().item()
+    assert released == pytest.approx(log_p - math.log(100), abs=0.1)
+
+
 # --- language models so small that the integral over z is a sum over a grid
 
 
@@ -144,6 +190,10 @@ def tiny(name: str, latent: int, **options: Any) -> TextVAE:
                 module.normalise_scale.running_variance.fill_(0.3)
             elif isinstance(module, Gaussian):
                 module.log_variance.bias.add_(1.0)
+            if isinstance(module, BatchNormalisedMean):  # as if trained
+                module.shift.add_(0.5)
+                module.running_mean.add_(0.2)
+                module.running_variance.mul_(0.1)
     return vae.eval()
 
 
@@ -163,6 +213,17 @@ def circle(steps: int) -> tuple[Tensor, Tensor]:
     return torch.stack([angle.cos(), angle.sin()], -1), torch.full((steps,), math.log(2 * math.pi / steps))
 
 
+def sphere(latitudes: int) -> tuple[Tensor, Tensor]:
+    """On the sphere in 3 dimensions, 2 latitudes^2 points: Gauss and Legendre's in height, equal steps around."""
+    height, weight = np.polynomial.legendre.leggauss(latitudes)
+    angle = torch.arange(2 * latitudes) * (math.pi / latitudes)
+    height, angle = torch.tensor(height).float()[:, None], angle[None]
+    radius = (1 - height.square()).sqrt()
+    points = torch.stack([radius * angle.cos(), radius * angle.sin(), height.expand(-1, 2 * latitudes)], -1)
+    area = torch.tensor(weight).float()[:, None].expand(-1, 2 * latitudes) * (math.pi / latitudes)
+    return points.flatten(0, 1), area.flatten().log()
+
+
 CASES = {
     "vae on a line": ("vae", 1, {}, line(1201)),
     "vae on a plane": ("vae", 2, {}, plane(121)),
@@ -172,9 +233,11 @@ CASES = {
     "committed on a line": ("delta_vae", 1, {"delta": 0.5}, line(1201)),
     "committed on a plane": ("delta_vae", 2, {}, plane(121)),
     "chain on a plane": ("delta_vae", 2, {"delta": 0.4, "prior": "autoregressive"}, plane(121)),
+    "batch-normalised means on a line": ("bn_vae", 1, {}, line(1201)),
     "mixture on a line": ("gm_vae", 1, {"components": 3}, line(1201)),
     "two mixtures": ("dem_vae", 1, {"components": 3, "variables": 2}, plane(121)),
     "vmf on a circle": ("vmf_vae", 2, {"concentration": 1.0}, circle(720)),
+    "vmf on a sphere": ("vmf_vae", 3, {"concentration": 2.0}, sphere(24)),
     "vmf mixture on a circle": (
         "dem_vae", 2, {"family": "vmf", "components": 3, "concentration": 1.0, "component_concentration": 3.0},
         circle(720),
@@ -186,7 +249,7 @@ def log_prior(vae: TextVAE, z: Tensor) -> Tensor:
     """log p(z) written out: over every joint class of the variables, by the framework's own densities. (N,)."""
     prior = vae.prior
     if isinstance(prior, UniformSphere):
-        return torch.full((len(z),), -math.log(2 * math.pi))  # a circle
+        return torch.full((len(z),), -math.log({2: 2, 3: 4}[prior.code] * math.pi))  # a circle, a sphere
     if isinstance(prior, AutoregressivePrior):
         covariance = torch.eye(2) + prior.correlation * (1 - torch.eye(2))
         return torch.distributions.MultivariateNormal(torch.zeros(2), covariance).log_prob(z)
@@ -248,13 +311,14 @@ def test_no_bound_exceeds_the_exact_log_p_of_an_enumerable_model_and_many_sample
 def test_the_exact_probabilities_of_all_sentences_add_up_to_one(name: str):
     recipe, latent, options, grid = CASES[name]
     vae = tiny(recipe, latent, **options)
+    if latent < 3:  # every tenth point serves
+        grid = (grid[0][::10], grid[1][::10] + math.log(10))
     assert vae.decoder.output is not None
     with torch.no_grad():  # </s> is always likely, so that hardly any sentence has more than 2 words
         vae.decoder.output.weight[EOS] = 0
         vae.decoder.output.bias[EOS] = 12.0
     symbols = [word for word in range(6) if word != EOS]
     sentences = [list(words) for length in range(3) for words in product(symbols, repeat=length)]
-    grid = (grid[0][::10], grid[1][::10] + math.log(10))
     assert exact_log_prob(vae, grid, sentences).exp().sum().item() == pytest.approx(1, abs=2e-3)
 
 

@@ -1,0 +1,16 @@
+"""Whole tables of results: every row trained, measured and put side by side by one call.
+
+>>> from pyro_textvae.tables import TABLES
+>>> [row.name for row in TABLES["zhu2020"].choose(["VAE", "BN-VAE (0.7)"])]
+['VAE', 'BN-VAE (0.7)']
+
+rows      what a table is, as data
+zhu2020   the table of the BN-VAE paper
+engine    table(): trains what is missing, and measures
+page      what was measured, as Markdown, CSV and a picture
+"""
+
+from pyro_textvae.tables.engine import TABLES, Result, table
+from pyro_textvae.tables.rows import Budget, Row, Table
+
+__all__ = ["TABLES", "Budget", "Result", "Row", "Table", "table"]

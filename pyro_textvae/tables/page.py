@@ -1,0 +1,259 @@
+"""What was measured, as Markdown, CSV and a picture: a line a row, mean and standard deviation over seeds."""
+
+import csv
+import io
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pyro_textvae.checkpoint import write_atomically
+from pyro_textvae.evaluation.collapse import MOST_SENTENCES
+from pyro_textvae.run import Run
+from pyro_textvae.tables.rows import Row, Table
+
+FILES = ("table.md", "table.csv", "table.png")
+
+MEASURES = {
+    "nll_importance_weighted_nats_per_sentence": "NLL (IW)",
+    "nll_elbo_nats_per_sentence": "NLL (ELBO)",
+    "kl_nats_per_sentence": "KL",
+    "mutual_information_aggregate_nats": "MI (aggregate)",
+    "mutual_information_in_batch_nats": "MI (in batch)",
+    "active_units": "AU",
+}
+NLL, MI = "nll_importance_weighted_nats_per_sentence", "mutual_information_aggregate_nats"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over seeds and standard deviation (n - 1; None of one seed)."""
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" + ("" if self.deviation is None else f" ± {self.deviation:.2f}")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What the finished runs of a row come to.
+
+    measures              those of MEASURES that the row has, on test
+    seconds               of training a run, validation not counted
+    seconds_per_example   the same for each training sentence that was seen
+    time_ratio            to those of the table's timed row; None where it is not trained
+    """
+
+    row: Row
+    runs: Sequence[str]
+    seeds: Sequence[int]
+    epochs: Sequence[int]
+    measures: Mapping[str, Spread]
+    verdicts: Sequence[str]
+    seconds: float
+    seconds_per_example: float
+    time_ratio: float | None = None
+
+    @classmethod
+    def of(cls, row: Row, runs: Sequence[Run], sentences: int, timed: Sequence[Run]) -> "Line":
+        metrics = [run.metrics["test"] for run in runs]
+        per_example = statistics.fmean(_seconds_per_example(run, sentences) for run in runs)
+        beside = [_seconds_per_example(run, sentences) for run in timed]
+        return cls(
+            row,
+            runs=[str(run.directory) for run in runs],
+            seeds=[run.recipe["seed"] for run in runs],
+            epochs=[len(run.history) for run in runs],
+            measures={
+                name: Spread.of([each[name] for each in metrics])
+                for name in MEASURES
+                if all(name in each for each in metrics)
+            },
+            verdicts=[run.verdict.state for run in runs],
+            seconds=statistics.fmean(_seconds(run) for run in runs),
+            seconds_per_example=per_example,
+            time_ratio=per_example / statistics.fmean(beside) if beside else None,
+        )
+
+    def data(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "row": self.row.name,
+            "recipe": self.row.recipe,
+            "options": dict(self.row.options),
+            "init_from": self.row.init_from,
+            "runs": list(self.runs),
+            "seeds": list(self.seeds),
+            "epochs": list(self.epochs),
+            "measures": {name: asdict(each) for name, each in self.measures.items()},
+            "verdicts": list(self.verdicts),
+            "seconds": self.seconds,
+            "seconds_per_example": self.seconds_per_example,
+            "time_ratio": self.time_ratio,
+            "published": {corpus: dict(numbers) for corpus, numbers in self.row.published.items()},
+        }
+
+
+def lines(table: Table, runs: Mapping[str, Sequence[Run]], sentences: int) -> list[Line]:
+    """A line for each row that has finished runs; `sentences` are those of the training split."""
+    timed = runs.get(table.timed, ())
+    return [Line.of(row, runs[row.name], sentences, timed) for row in table.rows if row.name in runs]
+
+
+def _seconds(run: Run) -> float:
+    return sum(row["seconds"] for row in run.history)
+
+
+def _seconds_per_example(run: Run, sentences: int) -> float:
+    return _seconds(run) / (len(run.history) * sentences)
+
+
+# Markdown.
+
+
+def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    above, *below = ["| " + " | ".join(each) + " |" for each in (head, *body)]
+    return [above, "|" + "---|" * len(head), *below]
+
+
+def cells(table: Table, found: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+    """Head and body of the table: ours, then the published numbers, in columns that say so."""
+    measures = {name: title for name, title in MEASURES.items() if any(name in line.measures for line in found)}
+    published = table.published_columns
+    head = ["", *measures.values(), "verdict", "seeds", "epochs", "minutes", f"time an example / {table.timed}"]
+    head += [f"paper's {corpus}: {measure}" for corpus, measure in published]
+    body = [
+        [
+            line.row.name,
+            *(str(line.measures[name]) if name in line.measures else "-" for name in measures),
+            _counted(line.verdicts),
+            str(len(line.seeds)),
+            _range(line.epochs),
+            f"{line.seconds / 60:.1f}",
+            "-" if line.time_ratio is None else f"{line.time_ratio:.2f}",
+            *(line.row.published.get(corpus, {}).get(measure, "") for corpus, measure in published),
+        ]
+        for line in found
+    ]
+    return head, body
+
+
+IN_SHORT = ("NLL (IW)", "KL", "MI (aggregate)", "AU", "verdict", "seeds")
+
+
+def columns(table: Table, found: Sequence[Line]) -> list[str]:
+    """The lines of a short table for a terminal: of ours, what there is of IN_SHORT and the time."""
+    head, body = cells(table, found)
+    time = next(title for title in head if title.startswith("time "))
+    kept = [i for i, title in enumerate(head) if i == 0 or title in (*IN_SHORT, time)]
+    rows = [[row[i] for i in kept] for row in (head, *body)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _counted(states: Sequence[str]) -> str:
+    """ "healthy" of all seeds; "2 healthy, 1 posterior collapse" where they differ."""
+    counts = Counter(states).most_common()
+    return counts[0][0] if len(counts) == 1 else ", ".join(f"{count} {state}" for state, count in counts)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    return str(numbers[0]) if len(set(numbers)) == 1 else f"{min(numbers)} to {max(numbers)}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words.
+
+    >>> duration(42), duration(600), duration(9000)
+    ('1 min', '10 min', '2.5 h')
+    """
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{max(1, round(seconds / 60))} min"
+
+
+def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any]) -> str:
+    """table.md: settings, table, picture, notes. `settings` is what table.json holds."""
+    corpus, shared = settings["corpus"], settings["shared"]
+    splits, budget = corpus["splits"], table.budgets[settings["budget"]]
+    done = {line.row.name for line in found}
+    absent = [row.name for row in table.rows if row.name not in done]
+    caps = [math.log(min(splits["test"], MOST_SENTENCES)), math.log(64)]
+    said = ", ".join(f"{name}={value}" for name, value in shared.items())
+    text = [
+        f"# {table.title}",
+        f"Corpus: {corpus['name']}, {splits['train']:,} sentences to train on, {splits['valid']:,} to choose the epoch "
+        f"by, {splits['test']:,} that are measured; {corpus['vocabulary_size']:,} words. "
+        f"Budget `{settings['budget']}`: {budget.summary}. Protocol `{settings['protocol']}`. "
+        f"The same for every row: {said}.",
+        f"Nats a sentence, `</s>` counted. NLL (IW): the importance-weighted bound by {settings['samples']} samples. ± "
+        "is the standard deviation over seeds. MI has two estimators that do not compare: the aggregate one is at most "
+        f"{caps[0]:.2f}, the one in batches of 64 at most {caps[1]:.2f}. Minutes are of training one run; the ratio is "
+        "of training time for each sentence seen, so it does not depend on how many epochs a row took. Columns of the "
+        "paper are as printed, on its own corpora and at its own sizes: they are no goal for the columns of ours.",
+        "\n".join(markdown(*cells(table, found))),
+        f"Not trained yet: {', '.join(absent)}." if absent else "",
+        "![NLL against mutual information](table.png)" if any(NLL in line.measures for line in found) else "",
+        "\n".join(f"- {note}" for note in table.notes),
+        f"Source of the paper's numbers: {table.source}.",
+    ]
+    return "\n\n".join(part for part in text if part) + "\n"
+
+
+# CSV and the picture.
+
+
+def comma_separated(table: Table, found: Sequence[Line]) -> str:
+    """table.csv: the same with every digit, names and units as in evaluation.json."""
+    head = ["row", "recipe", "options", "init_from", "seeds", "epochs"]
+    head += [f"{name}{end}" for name in MEASURES for end in ("", "_standard_deviation")]
+    head += ["verdicts", "seconds_of_training", "seconds_per_example", f"time_per_example_over_{table.timed}"]
+    head += [f"published_{corpus}_{measure}" for corpus, measure in table.published_columns]
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(head)
+    for line in found:
+        numbers: list[Any] = []
+        for name in MEASURES:
+            spread = line.measures.get(name)
+            numbers += [spread.mean, spread.deviation] if spread else [None, None]
+        writer.writerow(
+            [
+                *(line.row.name, line.row.recipe, json.dumps(dict(line.row.options)), line.row.init_from),
+                *(len(line.seeds), _range(line.epochs), *numbers, _counted(line.verdicts)),
+                *(line.seconds, line.seconds_per_example, line.time_ratio),
+                *(line.row.published.get(corpus, {}).get(measure) for corpus, measure in table.published_columns),
+            ]
+        )
+    return written.getvalue()
+
+
+def write(table: Table, output: Path, found: Sequence[Line], settings: Mapping[str, Any]) -> None:
+    """Write the three FILES; the picture where there is an NLL to show."""
+    from pyro_textvae.figures.methods import Method, nll_against_information
+    from pyro_textvae.figures.style import save
+
+    write_atomically(output / "table.md", page(table, found, settings).encode())
+    write_atomically(output / "table.csv", comma_separated(table, found).encode())
+    methods = [
+        Method(
+            line.row.name,
+            nll=(line.measures[NLL].mean, line.measures[NLL].deviation),
+            information=(line.measures[MI].mean, line.measures[MI].deviation) if MI in line.measures else None,
+            group=f"encoder from a pretrained {line.row.init_from.upper()}" if line.row.init_from else "from scratch",
+        )
+        for line in found
+        if NLL in line.measures
+    ]
+    if methods:
+        about = f"{settings['corpus']['name']}, test; budget {settings['budget']}, protocol {settings['protocol']}"
+        save(nll_against_information(methods, about), output / "table.png")
