@@ -237,12 +237,6 @@ def cnn_vae(size: Size, width: Literal["small", "medium", "large", "very large"]
 
 
 @recipe
-def bn_vae(size: Size, gamma: float = 0.7) -> Recipe:
-    """VAE whose posterior means are batch-normalised: its KL has a floor set by gamma (Zhu et al. 2020)."""
-    return compose(size, posterior=BatchNormGaussian(size.features, size.latent, gamma))
-
-
-@recipe
 def sa_vae(
     size: Size,
     steps: int = 20,
@@ -250,7 +244,7 @@ def sa_vae(
     warm_up: int = 500,
     network: Literal["shared", "kim2018"] = "shared",
 ) -> Recipe:
-    """VAE whose encoder only begins q(z|x); `steps` gradient steps on the bound finish it (Kim et al. 2018).
+    """VAE whose encoder only begins the posterior; `steps` gradient steps on the bound finish it (Kim et al. 2018).
 
     Its decoder is the other recipes' ("shared"), or begins as the paper's ("kim2018").
     """
@@ -276,6 +270,12 @@ def sa_vae(
 def lagging_vae(size: Size, block: int = 15, most: int = 99, warm_up: int = 500) -> Recipe:
     """VAE whose encoder trains ahead of its decoder until the code stops gaining information (He et al. 2019)."""
     return replace(annealed_vae(size, warm_up=warm_up), updates=Aggressive(block, most))
+
+
+@recipe
+def bn_vae(size: Size, gamma: float = 0.7) -> Recipe:
+    """VAE whose posterior means are batch-normalised: its KL has a floor set by gamma (Zhu et al. 2020)."""
+    return compose(size, posterior=BatchNormGaussian(size.features, size.latent, gamma))
 
 
 @recipe

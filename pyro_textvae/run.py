@@ -9,6 +9,7 @@
     evaluation.json   metrics of the best weights, by split
     figures/          pictures
     report.md         verdict, metrics, samples and pictures on one page
+    ae/               the run of the autoencoder that it began with (init_from="ae")
 
 Nothing in it is a pickle: opening a run of somebody else runs no code of theirs.
 """
@@ -135,6 +136,12 @@ class Run:
         """One row for each finished epoch."""
         path = self.directory / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @property
+    def stages(self) -> list["Run"]:
+        """The runs that made this one, in their order: its autoencoder's, where it began with one, and itself."""
+        before = [Run(self.directory / "ae")] if self.recipe.get("init_from") == "ae" else []
+        return [*before, self]
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:

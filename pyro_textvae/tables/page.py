@@ -73,7 +73,7 @@ class Line:
             row,
             runs=[str(run.directory) for run in runs],
             seeds=[run.recipe["seed"] for run in runs],
-            epochs=[len(run.history) for run in runs],
+            epochs=[_epochs(run) for run in runs],
             measures={
                 name: Spread.of([each[name] for each in metrics])
                 for name in MEASURES
@@ -111,11 +111,15 @@ def lines(table: Table, runs: Mapping[str, Sequence[Run]], sentences: int) -> li
 
 
 def _seconds(run: Run) -> float:
-    return sum(row["seconds"] for row in run.history)
+    return sum(row["seconds"] for stage in run.stages for row in stage.history)
+
+
+def _epochs(run: Run) -> int:
+    return sum(len(stage.history) for stage in run.stages)
 
 
 def _seconds_per_example(run: Run, sentences: int) -> float:
-    return _seconds(run) / (len(run.history) * sentences)
+    return _seconds(run) / (_epochs(run) * sentences)
 
 
 # Markdown.
