@@ -27,6 +27,9 @@ import torch.distributions as td
 from pyro.distributions import (
     Bernoulli,  # pyright: ignore[reportAttributeAccessIssue]
     Categorical,
+    Dirichlet,
+    Gamma,
+    MultivariateNormal,
     Normal,
     OneHotCategorical,
 )
@@ -125,6 +128,85 @@ def _average_normal(components: td.Normal, weights: Tensor, dim: int) -> tuple[T
     precision = weights * (log_precision - peak).clamp(max=_LARGEST_EXPONENT).exp()
     total = precision.sum(dim, keepdim=True)
     return (precision / total * components.loc).sum(dim, keepdim=True), -(peak + total.log())
+
+
+@average.register
+def _(components: td.MultivariateNormal, weights: Tensor, dim: int) -> TorchDistributionMixin:
+    mean, precision, _ = _average_multivariate_normal(components, weights, dim)
+    dtype = components.loc.dtype
+    covariance = torch.linalg.inv(precision).squeeze(dim - 2).to(dtype)
+    return MultivariateNormal(mean.squeeze(dim - 1).to(dtype), covariance_matrix=covariance, validate_args=False)
+
+
+@dispersion.register
+def _(components: td.MultivariateNormal, weights: Tensor, dim: int) -> Tensor:
+    mean, precision, precisions = _average_multivariate_normal(components, weights, dim)
+    difference = (components.loc.double() - mean)[..., None]
+    location = (difference * (precisions @ difference)).sum((-2, -1))
+    # In float64, whose digits outlast what cancels; by one operation, so that a member alone gives exactly 0.
+    scale = torch.logdet(precision) - torch.logdet(precisions)
+    return (weights * (location + scale)).sum(dim).clamp_min(0).to(components.loc.dtype) / 2
+
+
+def _average_multivariate_normal(
+    components: td.MultivariateNormal, weights: Tensor, dim: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and precision of the averaged Gaussian, axis `dim` kept with size 1, and the members' precisions; float64."""
+    _check(components, dim)
+    precisions = torch.cholesky_inverse(components.scale_tril.double())
+    weighted = weights[..., None, None] * precisions
+    precision = weighted.sum(dim - 2, keepdim=True)
+    pulled = (weighted @ components.loc.double()[..., None]).sum(dim - 2, keepdim=True)
+    return torch.linalg.solve(precision, pulled).squeeze(-1), precision, precisions
+
+
+@average.register
+def _(components: td.Gamma, weights: Tensor, dim: int) -> TorchDistributionMixin:
+    concentration, rate = _average_gamma(components, weights, dim)
+    dtype = components.rate.dtype
+    return Gamma(concentration.squeeze(dim).to(dtype), rate.squeeze(dim).to(dtype), validate_args=False)
+
+
+@dispersion.register
+def _(components: td.Gamma, weights: Tensor, dim: int) -> Tensor:
+    concentration, rate = _average_gamma(components, weights, dim)
+    alpha, beta = components.concentration.double(), components.rate.double()
+    # A = log Gamma(alpha) - alpha log beta; that of beta is taken relative to the average.
+    jump = _log_gamma_rises(concentration, alpha) - alpha * (beta / rate).log()
+    return (weights * jump).sum(dim).clamp_min(0).to(components.rate.dtype)
+
+
+def _average_gamma(components: td.Gamma, weights: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Concentration and rate of the averaged Gamma in float64; axis `dim` stays, of size 1."""
+    _check(components, dim)
+    parameters = components.concentration.double(), components.rate.double()
+    concentration, rate = ((weights * each).sum(dim, keepdim=True) for each in parameters)
+    return concentration, rate
+
+
+@average.register
+def _(components: td.Dirichlet, weights: Tensor, dim: int) -> TorchDistributionMixin:
+    concentration = _average_dirichlet(components, weights, dim).squeeze(dim - 1)
+    return Dirichlet(concentration.to(components.concentration.dtype), validate_args=False)
+
+
+@dispersion.register
+def _(components: td.Dirichlet, weights: Tensor, dim: int) -> Tensor:
+    mean, alpha = _average_dirichlet(components, weights, dim), components.concentration.double()
+    jump = _log_gamma_rises(mean, alpha).sum(-1) - _log_gamma_rises(mean.sum(-1), alpha.sum(-1))
+    return (weights * jump).sum(dim).clamp_min(0).to(components.concentration.dtype)
+
+
+def _average_dirichlet(components: td.Dirichlet, weights: Tensor, dim: int) -> Tensor:
+    """Concentration of the averaged Dirichlet in float64; axis `dim` of the batch stays, of size 1."""
+    _check(components, dim)
+    return (weights[..., None] * components.concentration.double()).sum(dim - 1, keepdim=True)
+
+
+def _log_gamma_rises(at: Tensor, to: Tensor) -> Tensor:
+    """How far log Gamma at `to` lies above its tangent at `at`: at least 0. Weighted by q, tangents cancel where `at`
+    is the average of `to`."""
+    return torch.lgamma(to) - torch.lgamma(at) - torch.digamma(at) * (to - at)
 
 
 @average.register
