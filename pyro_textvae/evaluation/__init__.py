@@ -3,6 +3,7 @@
 `evaluate` gives flat names with units, nats per sentence unless they say otherwise; `judge` reads them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -44,8 +45,8 @@ def evaluate(
     `deep` adds the importance-weighted bound with `importance_samples` samples (each costs a pass of the decoder) and,
     for a mixture, the agreement of its code with the label columns of the split (those of `label_names`, if given).
     `entropy` is the true entropy of the text, nats per sentence, where it is known. What a model does not have is
-    left out: an autoencoder no bound, a language model no code. The in-batch mutual information depends on
-    `batch_size` (its cap is ln of it) and is taken over sentences of like length.
+    left out: an autoencoder no bound, a language model no code; and a perplexity too large for a number. The in-batch
+    mutual information depends on `batch_size` (its cap is ln of it) and is taken over sentences of like length.
 
     The model is left in the mode it came in, and the random numbers of the caller as they were. Same seed, same result.
     """
@@ -66,7 +67,8 @@ def evaluate(
             metrics["importance_samples"] = float(importance_samples)
         if deep and codes.assignment is not None:
             metrics |= _labels(codes, split, label_names, seed)
-    return metrics
+    # Beyond 709 nats a word, which batch normalisation over a handful of sentences can give, e to it is no number.
+    return {name: value for name, value in metrics.items() if value != math.inf or not name.startswith("perplexity")}
 
 
 def _likelihood(
