@@ -132,6 +132,11 @@ class BatchNormalised(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the normalised (B, D) of a (B, D)."""
+        centre, scale = self.centre_and_scale(values)
+        return (values - centre) * scale
+
+    def centre_and_scale(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """What (B, D) values are centred at and multiplied by, each (D,)."""
         if self.training:
             if len(values) < 2:
                 raise ValueError(
@@ -145,7 +150,7 @@ class BatchNormalised(nn.Module):
             centre, variance = self.running_mean, self.running_variance
         varies = variance > (self.ROUNDING * centre).square()
         # Equal sentences in a small batch do not vary: without the inner `where` their gradient would be 0 times inf.
-        return (values - centre) * torch.where(varies, torch.where(varies, variance, 1).rsqrt(), 0)
+        return centre, torch.where(varies, torch.where(varies, variance, 1).rsqrt(), 0)
 
     @torch.no_grad()
     def _remember(self, centre: Tensor, variance: Tensor) -> None:
@@ -174,7 +179,8 @@ class BatchNormalisedMean(BatchNormalised):
         self.register_buffer("gamma", torch.tensor(float(gamma)))
 
     def forward(self, values: Tensor) -> Tensor:
-        return self.gamma * super().forward(values) + self.shift
+        centre, scale = self.centre_and_scale(values)
+        return (values - centre) * (scale * self.gamma) + self.shift
 
     def kl_floor(self) -> Tensor:
         """The least KL to a standard normal, nats a sentence: sum over dimensions of (gamma^2 + shift^2) / 2."""
@@ -202,9 +208,10 @@ class BatchNormBothGaussian(Gaussian):
 
         gamma_mu^2 = tau + (1 - tau) sigmoid(split)      gamma_sigma^2 = (1 - tau) sigmoid(-split)
 
-    whose sum is 1; tau is fixed and the split learnt. In training the KL is so at least -ln gamma_sigma in every
-    dimension, and never below -ln(1 - tau) / 2 (0.35 nats at 0.5). The original takes the deviations' mean off too,
-    which lets a deviation be 0 and its KL infinite; here they are divided by their root mean square and stay positive.
+    whose sum is 1; tau is fixed and the split learnt. So in training the mean KL of a dimension is at least
+    -ln gamma_sigma, and that at least -ln(1 - tau) / 2 (0.35 nats at 0.5). The original, as others retell it, takes the
+    deviations' mean off too, which lets one be 0 and its KL infinite; here they are divided by their root mean square
+    and stay positive.
     """
 
     tau: Tensor

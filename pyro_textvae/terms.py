@@ -54,7 +54,8 @@ class FreeBits(Term):
     nats: float = 0.25
 
     def __post_init__(self) -> None:
-        _check_weight("number of free 'nats'", self.nats)
+        if not 0 <= self.nats < math.inf:
+            raise ValueError(f"'nats' is {self.nats!r}, but what is free is finite and at least 0")
 
     def __call__(self, draw: Draw) -> Tensor:
         others = [draw.kl(site) for site in draw.latents if site != "z"]

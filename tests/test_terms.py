@@ -297,7 +297,7 @@ def test_pressed_by_the_kl_alone_a_code_empties_down_to_its_free_bits_and_no_fur
 @pytest.mark.parametrize("nats", [-1.0, math.nan, math.inf])
 @pytest.mark.parametrize("kind", [SentenceFreeBits, SentenceDimensionFreeBits, BatchFreeBits, FreeBits])
 def test_free_bits_that_are_no_number_of_nats_are_refused(kind, nats):
-    with pytest.raises(ValueError, match=f"the number of free 'nats' is {nats}, but"):
+    with pytest.raises(ValueError, match=f"'nats' is {nats}, but what is free is finite and at least 0"):
         kind(nats=nats)
 
 

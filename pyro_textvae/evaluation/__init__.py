@@ -3,6 +3,7 @@
 `evaluate` gives flat names with units, nats per sentence unless they say otherwise; `judge` reads them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -63,8 +64,8 @@ def evaluate(
     where they are asked for, reconstruction BLEU decoded as `bleu` says from the posterior's mean or a draw, and the
     reconstruction after so many `swaps` of words (reconstruction.py).
     `entropy` is the true entropy of the text, nats per sentence, where it is known. What a model does not have is
-    left out: an autoencoder no bound, a language model no code. The in-batch mutual information depends on
-    `batch_size` (its cap is ln of it) and is taken over sentences of like length.
+    left out: an autoencoder no bound, a language model no code; and a perplexity too large for a number. The in-batch
+    mutual information depends on `batch_size` (its cap is ln of it) and is taken over sentences of like length.
 
     The model is left in the mode it came in, and the random numbers of the caller as they were. Same seed, same result.
     """
@@ -89,7 +90,8 @@ def evaluate(
             metrics |= noisy_reconstruction(vae, split, swaps, seed=seed, batch_size=batch_size)
         if deep and codes.assignment is not None:
             metrics |= _labels(codes, split, label_names, seed)
-    return metrics
+    # Beyond 709 nats a word, which batch normalisation over a handful of sentences can give, e to it is no number.
+    return {name: value for name, value in metrics.items() if value != math.inf or not name.startswith("perplexity")}
 
 
 def _likelihood(

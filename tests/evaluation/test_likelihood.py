@@ -351,6 +351,16 @@ def test_perplexity_counts_the_end_of_a_sentence_and_not_its_start():
     assert evaluate(vae, split_of(SENTENCES))["perplexity_elbo"] == pytest.approx(6, rel=1e-6)
 
 
+def test_a_perplexity_too_large_for_a_number_is_left_out_and_its_nll_is_not():
+    vae = tiny("vae", 1)
+    assert vae.decoder.output is not None
+    with torch.no_grad():
+        vae.decoder.output.bias[EOS] = 5000.0
+    metrics = evaluate(vae, split_of(SENTENCES), importance_samples=2)
+    assert 4000 < metrics["nll_elbo_nats_per_sentence"] < math.inf
+    assert not [name for name in metrics if name.startswith("perplexity")]
+
+
 def test_importance_weighting_scores_no_more_tokens_at_a_time_than_stated(monkeypatch: pytest.MonkeyPatch):
     vae, scored = tiny("gm_vae", 1, components=3), []
     batch = Batch.collate(SENTENCES)
