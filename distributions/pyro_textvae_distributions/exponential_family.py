@@ -151,7 +151,7 @@ def _(components: td.MultivariateNormal, weights: Tensor, dim: int) -> Tensor:
 def _average_multivariate_normal(
     components: td.MultivariateNormal, weights: Tensor, dim: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and precision of the averaged Gaussian, axis `dim` kept with size 1, and the members' precisions; float64."""
+    """Mean and precision of the averaged Gaussian, axis `dim` of size 1, and the members' precisions; in float64."""
     _check(components, dim)
     precisions = torch.cholesky_inverse(components.scale_tril.double())
     weighted = weights[..., None, None] * precisions

@@ -23,7 +23,8 @@ FAMILIES: dict[str, Callable[[Tensor], Distribution]] = {
     "diagonal normal": lambda free: dist.Normal(free, (free.flip(-1) / 3).exp()).to_event(1),
     "torch's own normal": lambda free: torch.distributions.Normal(free[..., 0], (free[..., 1] / 3).exp()),
     "full-covariance normal": lambda free: dist.MultivariateNormal(
-        free, scale_tril=torch.tril(free.sin()[..., None] * free.cos()[..., None, :], -1) + (free / 3).exp().diag_embed()
+        free,
+        scale_tril=torch.tril(free.sin()[..., None] * free.cos()[..., None, :], -1) + (free / 3).exp().diag_embed(),
     ),
     "gamma": lambda free: dist.Gamma(free[..., 0].exp(), free[..., 1].exp()),
     "independent gammas": lambda free: dist.Gamma(free.exp(), free.flip(-1).exp()).to_event(1),
