@@ -4,7 +4,7 @@
     posterior collapse   the decoder predicts as well from the code of another sentence
     mode collapse        a mixture whose components coincide, or whose c says nothing of the sentence
     dead components      few of the components are in use
-    over-dispersed       the components lie so far apart that this costs more than the code tells
+    over-dispersed       the components lie so far apart that this costs more than the code is worth
     healthy              none of these
 
 They are asked in this order and the first that holds is the state: a code that the decoder ignores says nothing of its
@@ -37,13 +37,11 @@ SHARE_IN_USE = 0.3
 """Of the components, below which the rest counts as dead; a corpus with fewer kinds than components uses fewer."""
 
 SHARE_OF_THE_CAP = 0.9
-"""Of ln N, above which the mutual information is at its cap and says only that there is more."""
+"""Of ln N, above which the mutual information is at its cap and says only that there is more. What the code of another
+sentence costs has no cap, and is no less than what the decoder gains over its own average over codes (Jensen)."""
 
 DISPERSION_THAT_COSTS = 1.0
 """Nats a sentence: a smaller dispersion is no harm, whatever else it is compared with."""
-
-SPREAD_BEYOND_POSTERIORS = 10.0
-"""Times the spread of the codes themselves, above which most components lie where no sentence is."""
 
 
 class CollapseWarning(UserWarning):
@@ -150,7 +148,8 @@ def _dead(metrics: Mapping[str, float]) -> Verdict | None:
     return Verdict(
         "dead components",
         (f"{in_use:.1f} of {components:.0f} components are in use, below a share of {SHARE_IN_USE}",),
-        "'mutual_information' of 1.0 or more, which pays for using them all alike, or fewer 'components'",
+        "'dem_vae' with more 'dispersion': only components that sentences may mix get a gradient, and "
+        "'mutual_information' alone revives none; or fewer 'components'",
     )
 
 
@@ -159,18 +158,16 @@ def _dispersed(metrics: Mapping[str, float]) -> Verdict | None:
     if cost is None or cost < DISPERSION_THAT_COSTS:
         return None
     advice = "less 'dispersion' (it is what is given back: 0 is the plain ELBO), or more 'mutual_information'"
-    paid = f"mixing the components costs {cost:.2f} nats a sentence"
+    paid = f"mixing the components costs {cost:.2f} nats a sentence, more than"
     told, cap = metrics.get("mutual_information_aggregate_nats"), metrics.get("mutual_information_sentences", 1.0)
-    if told is not None and cost > told and told < SHARE_OF_THE_CAP * math.log(cap):
-        return Verdict("over-dispersed", (f"{paid}, more than the {told:.2f} nats that the code tells of it",), advice)
-    components, codes = metrics.get("component_spread"), metrics.get("posterior_spread")
-    if components is not None and codes is not None and components > SPREAD_BEYOND_POSTERIORS * codes:
-        reason = (
-            f"the components' means have a variance of {components:.1f}, above {SPREAD_BEYOND_POSTERIORS:.0f} times "
-            f"the codes' {codes:.1f}, and {paid}"
-        )
-        return Verdict("over-dispersed", (reason,), advice)
-    return None
+    if told is not None and told < SHARE_OF_THE_CAP * math.log(cap):
+        too_much = cost > told
+        reason = f"{paid} the {told:.2f} nats that the code tells of it"
+    else:
+        gap = metrics.get("shuffled_z_gap_nats_per_sentence", math.inf)
+        too_much = cost > gap
+        reason = f"{paid} the {gap:.2f} nats that the code of another sentence costs: no code is worth more"
+    return Verdict("over-dispersed", (reason,), advice) if too_much else None
 
 
 def _healthy(metrics: Mapping[str, float]) -> Verdict:

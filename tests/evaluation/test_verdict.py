@@ -11,8 +11,7 @@ VAE = {
 }  # fmt: skip
 MIXTURE = VAE | {
     "components": 10.0, "discrete_variables": 1.0, "component_pairwise_kl_in_use_nats": 8.0, "information_c_nats": 1.8,
-    "entropy_c_nats": 2.0, "components_in_use": 7.4, "dispersion_nats_per_sentence": 0.6, "component_spread": 5.0,
-    "posterior_spread": 6.0,
+    "entropy_c_nats": 2.0, "components_in_use": 7.4, "dispersion_nats_per_sentence": 0.6,
 }  # fmt: skip
 
 CASES = {
@@ -37,11 +36,11 @@ CASES = {
     "half of the components in use": (MIXTURE, {"components_in_use": 5.0}, "healthy"),
     "a dispersion above what the code tells": (
         MIXTURE, {"dispersion_nats_per_sentence": 15.0}, "over-dispersed"),
-    "components far outside of the codes": (
-        MIXTURE, {"dispersion_nats_per_sentence": 3.0, "component_spread": 300.0}, "over-dispersed"),
     "a large dispersion that the code is worth": (MIXTURE, {"dispersion_nats_per_sentence": 4.0}, "healthy"),
     "a large dispersion where the information is at its cap": (
         MIXTURE, {"dispersion_nats_per_sentence": 9.0, "mutual_information_aggregate_nats": 7.9}, "healthy"),
+    "a dispersion above what the wrong code costs, the information at its cap": (
+        MIXTURE, {"dispersion_nats_per_sentence": 15.0, "mutual_information_aggregate_nats": 7.9}, "over-dispersed"),
 }  # fmt: skip
 
 
