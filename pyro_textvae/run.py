@@ -162,7 +162,9 @@ class Run:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Posterior means, (N, D), or (N, M D) with M discrete variables."""
         self._need_code()
-        return np.concatenate([self._code(batch).numpy() for batch in self._batches(texts)])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # a refined posterior is found by noisy steps
+            return np.concatenate([self._code(batch).numpy() for batch in self._batches(texts)])
 
     def assign(self, texts: Sequence[str]) -> np.ndarray:
         """The likeliest component of each text: integers (N,), or (N, M) with M > 1 discrete variables."""
