@@ -204,14 +204,44 @@ def _with_derivatives(
     rule: Callable[..., tuple[Tensor, ...]], value: Tensor, derivatives: tuple[Tensor, ...], at: tuple[Tensor, ...]
 ) -> Tensor:
     """`value` as a function of the one or two tensors `at`, with its derivatives there; `rule` gives them anywhere."""
-    # torch.compile refuses a Function with a rule for forward mode, and needs none; nor does it take one of *tensors.
-    function = _Given if torch.compiler.is_compiling() else _GivenForwardToo
+    # torch.func needs a Function that torch.compile refuses, and that takes five times as long to call.
+    transformed = torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling()
+    function = _GivenToTransforms if transformed else _Given
     none = (None,) * (2 - len(at))
     return function.apply(rule, value, *derivatives, *none, *at, *none)  # pyright: ignore[reportReturnType]
 
 
 class _Given(torch.autograd.Function):
     """A value that comes with its derivatives. They are computed anew, by the rule, only to be derived themselves."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rule: Any,
+        value: Tensor,
+        in_first: Tensor,
+        in_second: Tensor | None,
+        first: Tensor,
+        second: Tensor | None,
+    ) -> Tensor:
+        ctx.rule = rule
+        ctx.save_for_backward(in_first, in_second, first, second)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        in_first, in_second, first, second = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            derivatives = ctx.rule(first) if second is None else ctx.rule(first, second)
+        else:
+            derivatives = (in_first, in_second)
+        of_first = (gradients[0] * derivatives[0]).to(first.dtype)
+        of_second = None if second is None else (gradients[0] * derivatives[1]).to(second.dtype)
+        return None, None, None, None, of_first, of_second
+
+
+class _GivenToTransforms(torch.autograd.Function):
+    """The same for torch.func: grad, vmap, jacrev, jacfwd and hessian."""
 
     generate_vmap_rule = True
 
@@ -227,19 +257,8 @@ class _Given(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         ctx.save_for_forward(*tensors)
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        in_first, in_second, first, second = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            derivatives = ctx.rule(first) if second is None else ctx.rule(first, second)
-        else:
-            derivatives = (in_first, in_second)
-        of_first = (gradients[0] * derivatives[0]).to(first.dtype)
-        of_second = None if second is None else (gradients[0] * derivatives[1]).to(second.dtype)
-        return None, None, None, None, of_first, of_second
+    backward = _Given.backward
 
-
-class _GivenForwardToo(_Given):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
         _, _, first, second = ctx.saved_tensors

@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 REACH = 8.6
 """Largest |z| of the table."""
@@ -58,14 +57,13 @@ def draw_height(
     in_cell = (position - cell).to(precision).view(2, -1)  # (2, N)
     # The index alone is made safe: a NaN stays one in the offset, and so in the draw.
     index = torch.add(cell[1], cell[0], alpha=cells).long().clamp(0, cells * cells - 1).view(-1)
-    powers = in_cell[..., None].expand(-1, -1, len(table.degrees)).cumprod(-1)
-    of_x, of_z = pad(powers, (1, 0), value=1.0).unbind()  # (N, P) each
+    of_x, of_z = torch.linalg.vander(in_cell, N=len(table.degrees) + 1).unbind()  # (N, P) each
     in_x = torch.bmm(table.polynomials.index_select(0, index), of_z[..., None])[..., 0]  # (N, P): z is put in
-    e = (in_x * of_x).sum(-1).view_as(z)
+    e = torch.linalg.vecdot(in_x, of_x).view_as(z).double()
     y = torch.add(e, (r + root).log_(), alpha=0.5)
     if not with_rate:
         return y, None
-    slope = ((in_x[:, 1:] * of_x[:, :-1]) @ table.degrees).view_as(z) * cells  # de/dx
+    slope = ((in_x[:, 1:] * of_x[:, :-1]) @ table.degrees).view_as(z).double() * cells  # de/dx
     return y, (root.reciprocal() - slope * x**3) / (dimension - 1)  # by dr/dk = 2 / (d-1) and dx/dr = -x^3 / 2
 
 

@@ -219,10 +219,7 @@ class VonMisesFisher(TorchDistribution):
         z = torch.randn(shape[:-1], dtype=torch.float64, device=loc.device)
         with_rate = k.requires_grad and torch.is_grad_enabled()
         y, rate = draw_height(k.detach().double(), z, self.dimension, loc.dtype, with_rate=with_rate)
-        sine = torch.cosh(y).reciprocal_().to(loc.dtype)
-        cosine = torch.tanh(y).to(loc.dtype)
-        rate = None if rate is None else rate.to(loc.dtype)
-        return _Place.apply(loc.expand(shape), k.expand(shape[:-1]), cosine, sine, rate)  # pyright: ignore[reportReturnType]
+        return _Place.apply(loc.expand(shape), k.expand(shape[:-1]), y, rate)  # pyright: ignore[reportReturnType]
 
     def _of_batch(self, x: Tensor) -> Tensor:
         """A radial quantity in the dtype and the shape of the batch."""
@@ -247,30 +244,27 @@ def _check_parameters(loc: Tensor, concentration: Tensor) -> None:
 
 
 class _Place(torch.autograd.Function):
-    """Draws x = w loc + sqrt(1 - w^2) t (..., D) with the cosines w given, and t uniform among the unit vectors
-    orthogonal to loc.
+    """Draws x = w loc + sqrt(1 - w^2) t (..., D) where w = tanh(y), and t is uniform among the unit vectors orthogonal
+    to loc.
 
-    `rate` is dy/dk of w = tanh(y) at a fixed quantile, so that dx/dk = rate (loc - w x). The rotation that takes loc
-    to loc + dloc moves x by dloc (loc . x) - loc (dloc . x).
+    `rate` is dy/dk at a fixed quantile, so that dx/dk = rate (loc - w x). The rotation that takes loc to loc + dloc
+    moves x by dloc (loc . x) - loc (dloc . x).
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(loc: Tensor, k: Tensor, cosine: Tensor, sine: Tensor, rate: Tensor | None) -> Tensor:
+    def forward(ctx: Any, loc: Tensor, k: Tensor, y: Tensor, rate: Tensor | None) -> Tensor:
         x = torch.randn_like(loc, memory_format=torch.contiguous_format)
         along = torch.linalg.vecdot(x, loc)
         if loc.shape[-1] < _PROJECTED_TWICE_BELOW:
             x -= along[..., None] * loc
             along = torch.linalg.vecdot(x, loc)
         length = torch.linalg.vector_norm(x, dim=-1)
-        scale = sine / ((length - along) * (length + along)).sqrt_()  # of the part of x orthogonal to loc
-        return x.mul_(scale[..., None]).addcmul_(loc, torch.addcmul(cosine, along, scale, value=-1)[..., None])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        loc, _, cosine, _, rate = inputs
-        ctx.save_for_backward(loc, cosine, rate, output)
+        across = ((length - along) * (length + along)).sqrt_()  # of the part of x orthogonal to loc
+        scale = torch.cosh(y).mul_(across).reciprocal_().to(loc.dtype)
+        cosine = torch.tanh(y).to(loc.dtype)
+        x.mul_(scale[..., None]).addcmul_(loc, torch.addcmul(cosine, along, scale, value=-1)[..., None])
+        ctx.save_for_backward(loc, cosine, rate, x)
+        return x
 
     @staticmethod
     @once_differentiable
@@ -282,8 +276,9 @@ class _Place(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_loc = (cosine[..., None] * g).addcmul_(along[..., None], x, value=-1)
         if ctx.needs_input_grad[1]:
-            of_concentration = rate * torch.addcmul(along, cosine, torch.linalg.vecdot(g, x), value=-1)
-        return of_loc, of_concentration, None, None, None
+            turned = torch.addcmul(along, cosine, torch.linalg.vecdot(g, x), value=-1)
+            of_concentration = (rate * turned).to(x.dtype)
+        return of_loc, of_concentration, None, None
 
 
 @register_kl(VonMisesFisher, VonMisesFisher)
