@@ -18,7 +18,7 @@ import measure
 import torch
 import tyro
 from measure import Arm, Ratio
-from pyro_textvae_distributions import _bessel, _quantile
+from pyro_textvae_distributions import _bessel, _quantile, _tables
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import normalize
@@ -133,9 +133,7 @@ def measured(batch: int, dimension: int, pairs: int, *, backward: bool) -> Resul
 
 def setting_up(dimension: int) -> str:
     """Milliseconds of CPU time to make a dimension's tables, once in a process."""
-    for cache in (_bessel._table, _quantile._polynomials):
-        cache.cache_clear()
-    _bessel._TABLES.clear(), _quantile._TABLES.clear()
+    _tables._MADE.clear()
     k, z = torch.ones((), dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     began = time.process_time()
     _bessel.kl_to_uniform(k, dimension)

@@ -39,11 +39,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_textvae_distributions._tables import kept
+
 # The expansion in 1/order is used from this order upwards, where the terms below leave an error under 1e-19.
 _DEBYE_ORDER = 60
 _DEBYE_TERMS = 14
 # Chebyshev terms that leave coefficients under 1e-16: (smallest dimension, terms).
-_TERMS = ((50, 24), (16, 32), (9, 40), (7, 56), (5, 64), (4, 72), (3, 88), (2, 112))
+_TERMS = ((50, 24), (16, 34), (9, 46), (7, 58), (5, 64), (4, 72), (3, 88), (2, 112))
 # Newton's steps to the last digits from an approximation that is off by up to a fifth.
 _NEWTON_STEPS = 7
 
@@ -130,7 +132,7 @@ def _bregman_derivatives(k: Tensor, other: Tensor, dimension: int) -> tuple[Tens
 
 def _between(k: Tensor, other: Tensor, dimension: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Whether two concentrations are near, and A' at the nodes between them (..., nodes) with nodes and weights."""
-    t, weight = gauss_legendre(8, k.device)
+    t, weight = kept(_gauss_legendre, 8, k.device)
     near = (other - k).abs() < (torch.minimum(k, other) + dimension / 2) / 2
     return near, variance(k[..., None] + t * (other - k)[..., None], dimension), t, weight
 
@@ -154,14 +156,12 @@ def concentration_of(mean: Tensor, deficit: Tensor, dimension: int) -> Tensor:
     return k.clamp(0, LARGEST_CONCENTRATION)
 
 
-@lru_cache(maxsize=64)
-def gauss_legendre(nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _gauss_legendre(nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Nodes and weights, each (nodes,) in float64, of the Gauss-Legendre rule on [0, 1] (Golub & Welsch 1969)."""
-    with torch.inference_mode(False):
-        n = torch.arange(1, nodes, dtype=torch.float64)
-        jacobi = torch.diag(n / (4 * n.square() - 1).sqrt(), -1)
-        x, vectors = torch.linalg.eigh(jacobi)  # reads the lower triangle
-        return ((x + 1) / 2).to(device), vectors[0].square().to(device)
+    n = torch.arange(1, nodes, dtype=torch.float64)
+    jacobi = torch.diag(n / (4 * n.square() - 1).sqrt(), -1)
+    x, vectors = torch.linalg.eigh(jacobi)  # reads the lower triangle
+    return ((x + 1) / 2).to(device), vectors[0].square().to(device)
 
 
 class _Point:
@@ -169,7 +169,7 @@ class _Point:
 
     def __init__(self, k: Tensor, dimension: int) -> None:
         k = k.double()
-        table = _table_on(dimension, k.device)
+        table = kept(_table_on, dimension, k.device)
         self.k, self.a = k, dimension / 2
         self.s = torch.hypot(k, torch.full_like(k, self.a))
         # cos(angle) = 2p - 1; this way of writing it keeps full accuracy at both ends.
@@ -267,30 +267,16 @@ class _GivenToTransforms(torch.autograd.Function):
         return torch.stack(moved).sum(0)
 
 
-# Tables (terms, 4) by (dimension, device): f, g, c, and the order of the term. A dictionary, which torch.compile reads.
-_TABLES: dict[tuple[int, torch.device], Tensor] = {}
-
-
 def _table_on(dimension: int, device: torch.device) -> Tensor:
-    _make_table(dimension, device)
-    return _TABLES[dimension, device]
+    """(terms, 4), float64: the coefficients of f, g and c, and the order of the term."""
+    table = [[*row, n] for n, row in enumerate(_table(dimension))]
+    return torch.tensor(table, dtype=torch.float64, device=device)
 
 
-@torch.compiler.assume_constant_result
-def _make_table(dimension: int, device: torch.device) -> bool:
-    if (dimension, device) not in _TABLES:
-        with torch.inference_mode(False):  # kept: a tensor born in inference mode could not be used outside
-            table = [[*row, n] for n, row in enumerate(_table(dimension))]
-            _TABLES[dimension, device] = torch.tensor(table, dtype=torch.float64, device=device)
-    return True
-
-
-@lru_cache(maxsize=256)
 def _table(dimension: int) -> list[list[float]]:
     """Chebyshev coefficients of f, g and c in 2p - 1: a row a term, a column a function."""
     terms = next(count for smallest, count in _TERMS if dimension >= smallest)
-    # Every cosine needed is cos(pi m / (2 terms)); reducing m first keeps the large multiples exact.
-    cosine = [math.cos(math.pi * m / (2 * terms)) for m in range(4 * terms)]
+    cosine = [_cosine(m, terms) for m in range(4 * terms)]
     odd = range(1, 2 * terms, 2)
     with localcontext() as context:
         context.prec = 50
@@ -304,6 +290,15 @@ def _table(dimension: int) -> list[list[float]]:
         ]
         for n in range(terms)
     ]
+
+
+def _cosine(m: int, n: int) -> float:
+    """cos(pi m / (2n)) for 0 <= m <= 4n, folded to where the rounding of the angle does no harm."""
+    if m > 2 * n:
+        return _cosine(4 * n - m, n)
+    if m > n:
+        return -_cosine(2 * n - m, n)
+    return math.cos(math.pi * m / (2 * n)) if 2 * m <= n else math.sin(math.pi * (n - m) / (2 * n))
 
 
 def _scaled_functions(dimension: int, p: Decimal) -> tuple[float, float, float]:

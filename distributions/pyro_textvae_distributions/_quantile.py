@@ -20,11 +20,12 @@ is integrated over panels that are short where f varies, and z as a function of 
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from pyro_textvae_distributions._tables import kept
 
 REACH = 8.6
 """Largest |z| of the table."""
@@ -46,7 +47,7 @@ def draw_height(
     `concentration` and z are float64, the concentration at least 0 and of a shape that broadcasts to z's. `precision`
     is the dtype of the table, float32 or float64: in the first it is read three times as fast.
     """
-    table = _table_on(dimension, precision, z.device)
+    table = kept(_table_on, dimension, precision, z.device)
     cells = _cells(dimension)
     r = concentration * (2 / (dimension - 1))
     root = torch.hypot(r, torch.ones_like(r))
@@ -79,26 +80,12 @@ class _Table(NamedTuple):
     """(P - 1,): 1 to P - 1."""
 
 
-# By (dimension, dtype, device): a dictionary, which torch.compile reads.
-_TABLES: dict[tuple[int, torch.dtype, torch.device], _Table] = {}
-
-
 def _table_on(dimension: int, dtype: torch.dtype, device: torch.device) -> _Table:
-    _make_table(dimension, dtype, device)
-    return _TABLES[dimension, dtype, device]
+    count = _COEFFICIENTS[dtype]
+    polynomials = _polynomials(dimension, count).to(device, dtype)
+    return _Table(polynomials, torch.arange(1, count, dtype=dtype, device=device))
 
 
-@torch.compiler.assume_constant_result
-def _make_table(dimension: int, dtype: torch.dtype, device: torch.device) -> bool:
-    if (dimension, dtype, device) not in _TABLES:
-        with torch.inference_mode(False), torch.no_grad():
-            count = _COEFFICIENTS[dtype]
-            polynomials = _polynomials(dimension, count).to(device, dtype)
-            _TABLES[dimension, dtype, device] = _Table(polynomials, torch.arange(1, count, dtype=dtype, device=device))
-    return True
-
-
-@lru_cache(maxsize=64)
 def _polynomials(dimension: int, count: int) -> Tensor:
     """The table's polynomials with `count` coefficients in each variable, in float64."""
     cells = _cells(dimension)
@@ -156,7 +143,6 @@ def _where_falls_to(log_density: Callable[[Tensor], Tensor], deviation: Tensor) 
     return far
 
 
-@lru_cache(maxsize=1)
 def _cumulative_rule() -> tuple[Tensor, Tensor]:
     """Chebyshev nodes (n,) on [-1, 1] with its ends, and the matrix (n, n) that integrates from -1 to each node."""
     angle = math.pi * torch.arange(_NODES - 1, -1, -1, dtype=torch.float64) / (_NODES - 1)

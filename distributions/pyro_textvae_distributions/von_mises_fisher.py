@@ -19,9 +19,6 @@ from pyro_textvae_distributions._sphere import (
 )
 from pyro_textvae_distributions.hyperspherical_uniform import HypersphericalUniform
 
-# Below this dimension a normal draw is so often almost along loc that projecting it once leaves some of loc in it.
-_PROJECTED_TWICE_BELOW = 8
-
 
 class VonMisesFisher(TorchDistribution):
     """Distribution on the unit sphere of R^D with density proportional to exp(concentration * loc . x).
@@ -219,6 +216,8 @@ class VonMisesFisher(TorchDistribution):
         z = torch.randn(shape[:-1], dtype=torch.float64, device=loc.device)
         with_rate = k.requires_grad and torch.is_grad_enabled()
         y, rate = draw_height(k.detach().double(), z, self.dimension, loc.dtype, with_rate=with_rate)
+        if not torch.is_grad_enabled():
+            return _place(loc.expand(shape), y)[0]
         return _Place.apply(loc.expand(shape), k.expand(shape[:-1]), y, rate)  # pyright: ignore[reportReturnType]
 
     def _of_batch(self, x: Tensor) -> Tensor:
@@ -243,9 +242,22 @@ def _check_parameters(loc: Tensor, concentration: Tensor) -> None:
     )
 
 
+def _place(loc: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Draws x = w loc + sqrt(1 - w^2) t (..., D), and w = tanh(y); t is uniform among the unit vectors orthogonal to
+    loc."""
+    x = torch.randn_like(loc, memory_format=torch.contiguous_format)
+    # Twice: noise that happens to lie almost along loc leaves the first time little but rounding, some of it along
+    # loc. In two dimensions that is common; in any, a generator that made loc may make the same numbers again.
+    for _ in range(2):
+        x.addcmul_(torch.linalg.vecdot(x, loc)[..., None], loc, value=-1)
+    length = torch.linalg.vector_norm(x, dim=-1).clamp_min_(torch.finfo(x.dtype).tiny)
+    scale = torch.cosh(y).mul_(length).reciprocal_().to(x.dtype)
+    cosine = torch.tanh(y).to(x.dtype)
+    return x.mul_(scale[..., None]).addcmul_(cosine[..., None], loc), cosine
+
+
 class _Place(torch.autograd.Function):
-    """Draws x = w loc + sqrt(1 - w^2) t (..., D) where w = tanh(y), and t is uniform among the unit vectors orthogonal
-    to loc.
+    """`_place` with gradients in loc and k.
 
     `rate` is dy/dk at a fixed quantile, so that dx/dk = rate (loc - w x). The rotation that takes loc to loc + dloc
     moves x by dloc (loc . x) - loc (dloc . x).
@@ -253,16 +265,7 @@ class _Place(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, loc: Tensor, k: Tensor, y: Tensor, rate: Tensor | None) -> Tensor:
-        x = torch.randn_like(loc, memory_format=torch.contiguous_format)
-        along = torch.linalg.vecdot(x, loc)
-        if loc.shape[-1] < _PROJECTED_TWICE_BELOW:
-            x -= along[..., None] * loc
-            along = torch.linalg.vecdot(x, loc)
-        length = torch.linalg.vector_norm(x, dim=-1)
-        across = ((length - along) * (length + along)).sqrt_()  # of the part of x orthogonal to loc
-        scale = torch.cosh(y).mul_(across).reciprocal_().to(loc.dtype)
-        cosine = torch.tanh(y).to(loc.dtype)
-        x.mul_(scale[..., None]).addcmul_(loc, torch.addcmul(cosine, along, scale, value=-1)[..., None])
+        x, cosine = _place(loc, y)
         ctx.save_for_backward(loc, cosine, rate, x)
         return x
 
