@@ -5,6 +5,7 @@ from checkouts named by --peer-path. Every batch has its own locations and its o
 """
 
 import gc
+import math
 import sys
 import time
 import warnings
@@ -131,6 +132,48 @@ def measured(batch: int, dimension: int, pairs: int, *, backward: bool) -> Resul
     return Result(what, batch, dimension, 1e6 * min(us.seconds(times) for _ in range(5)) / times, ratios)
 
 
+def is_a_vmf(contender: Contender) -> bool:
+    return contender.name not in ("Normal", "PowerSpherical")
+
+
+def gradients(contender: Contender, dimension: int, concentration: float, draws: int) -> tuple[float, ...]:
+    """Mean cosine, mean and variance of its gradient in k, and of a curved function the variances in k and in loc.
+
+    The curved function of a draw x is c . x + (c . x)^2, for a unit vector c at 60 degrees from loc; gradients in loc
+    are taken in the tangent plane, where they mean something, and their variances are summed over it.
+    """
+    mu = normalize(torch.randn(dimension, generator=torch.Generator().manual_seed(1)), dim=-1)
+    other = normalize(torch.randn(dimension, generator=torch.Generator().manual_seed(2)), dim=-1)
+    aside = normalize(other - (other @ mu) * mu, dim=-1)
+    direction = mu / 2 + math.sqrt(0.75) * aside
+    loc = mu.expand(draws, dimension).clone().requires_grad_()
+    k = torch.full((draws,), concentration, requires_grad=True)
+    x = contender.draw(contender.of(loc, k))
+    cosine = x @ mu
+    (of_cosine,) = torch.autograd.grad(cosine.sum(), k, retain_graph=True)
+    along = x @ direction
+    of_loc, of_k = torch.autograd.grad((along + along.square()).sum(), (loc, k))
+    tangent = of_loc - (of_loc @ mu)[:, None] * mu
+    variances = (of_cosine.var(), of_k.var(), tangent.var(0).sum())
+    return tuple(value.item() for value in (cosine.mean(), of_cosine.mean(), *variances))
+
+
+def exactness(dimension: int, concentration: float, draws: int) -> Iterator[str]:
+    """A row a library: what it draws and how its gradients lie and scatter, over what is exact or over ours."""
+    k = torch.tensor(concentration)
+    mean = _bessel.mean_cosine(k, dimension).item()
+    slope = _bessel.variance(k, dimension).item()
+    reference: tuple[float, ...] = ()
+    for contender in filter(is_a_vmf, (ours(dimension), *peers(dimension))):
+        torch.manual_seed(0)
+        cosine, of_k, *variances = gradients(contender, dimension, concentration, draws)
+        error = math.sqrt(variances[0] / draws) / slope
+        reference = reference or tuple(variances)
+        ratios = [f"{variance / own:.2f}" for variance, own in zip(variances[1:], reference[1:], strict=True)]
+        exact = [f"{cosine / mean:.3f}", f"{of_k / slope:.3f} ± {error:.3f}"]
+        yield measure.row([dimension, f"{concentration:g}", contender.name, *exact, *ratios])
+
+
 def setting_up(dimension: int) -> str:
     """Milliseconds of CPU time to make a dimension's tables, once in a process."""
     _tables._MADE.clear()
@@ -148,6 +191,7 @@ def main(
     batches: tuple[int, ...] = (32, 128, 4096),
     dimensions: tuple[int, ...] = (25, 50, 100, 500),
     pairs: int = 12,
+    draws: int = 40_000,
     peer_path: tuple[Path, ...] = (),
     json: Path | None = None,
 ) -> None:
@@ -158,15 +202,25 @@ def main(
         batches: numbers of vectors.
         dimensions: their lengths.
         pairs: how many pairs of measurements a ratio is the median of.
+        draws: of the comparison of gradients.
         peer_path: folders that hold peers which are not installed.
         json: a file to write the numbers to.
     """
     if quick:
         batches, dimensions, pairs = batches[:1], dimensions[:1], 4
+        draws = 1000
     sys.path.extend(map(str, peer_path))
     warnings.simplefilter("ignore")  # the peers'
     measure.prepare()
     print(measure.machine())
+    print("Mean cosine over A, mean gradient of the cosine in k over A' (± a standard error), and of a curved")
+    print(f"function the variance of the gradients in k and in loc over ours; {draws} draws.\n")
+    print(measure.row(["D", "k", "", "cosine", "gradient", "variance in k", "variance in loc"]))
+    print(measure.row(["---"] * 7))
+    for dimension, concentration in ((5, 2.0), (25, 20.0), (100, 50.0), (100, 1000.0)):
+        for line in exactness(dimension, concentration, draws):
+            print(line, flush=True)
+    print()
     names = ["ours again", "Normal", *(peer.name for peer in peers(dimensions[0]))]
     print(f"CPU time over ours: median [quartiles] of {pairs} pairs ABBA. Ours again is the noise.\n")
     print(measure.row(["", "batch", "D", "ours, µs", *names]))

@@ -172,31 +172,32 @@ class _Point:
         table = kept(_table_on, dimension, k.device)
         self.k, self.a = k, dimension / 2
         self.s = torch.hypot(k, torch.full_like(k, self.a))
+        self.s_and_a = self.s + self.a
         # cos(angle) = 2p - 1; this way of writing it keeps full accuracy at both ends.
-        angle = 2 * torch.atan2(k, math.sqrt(self.a) * (self.s + self.a).sqrt())
+        angle = 2 * torch.atan2(k, math.sqrt(self.a) * self.s_and_a.sqrt())
         self.f, self.g, self.c = (torch.cos(angle[..., None] * table[:, 3]) @ table[:, :3]).unbind(-1)
         self.h = k / self.s
 
     @property
     def mean_cosine(self) -> Tensor:
-        return (self.k + self.h**3 * self.f / 2) / (self.s + self.a)
+        return (self.k + self.h**3 * self.f / 2) / self.s_and_a
 
     @property
     def mean_cosine_deficit(self) -> Tensor:
         flat = self.a * (self.a / (self.s + self.k)) + self.a
-        return (flat - self.h**3 * self.f / 2) / (self.s + self.a)
+        return (flat - self.h**3 * self.f / 2) / self.s_and_a
 
     @property
     def variance(self) -> Tensor:
-        return self.a * self.g / self.s / (self.s + self.a)
+        return self.a * self.g / self.s / self.s_and_a
 
     @property
     def variance_across(self) -> Tensor:
-        return (1 + self.h.square() / self.s * self.f / 2) / (self.s + self.a)
+        return (1 + self.h.square() / self.s * self.f / 2) / self.s_and_a
 
     @property
     def kl_to_uniform(self) -> Tensor:
-        growth = torch.log1p(self.k * (self.k / (self.s + self.a)) / (2 * self.a))
+        growth = torch.log1p(self.k * (self.k / self.s_and_a) / (2 * self.a))
         return (self.a - 0.5) * growth + self.h.square() * self.c
 
 
