@@ -218,6 +218,17 @@ def test_noise_that_is_the_location_over_again_makes_a_unit_vector_all_the_same(
         assert (x.norm(dim=-1) - 1).abs().max() < 1e-6
 
 
+def test_empty_large_and_oddly_shaped_batches_are_drawn():
+    assert VonMisesFisher(torch.empty(0, 5), torch.empty(0)).rsample().shape == (0, 5)
+    loc, k = unit(30, 7, 1, dtype=torch.float32), torch.rand(5) * 100
+    q = VonMisesFisher(loc, k)
+    x = q.sample((2000, 1))  # drawn in blocks
+    assert x.shape == (2000, 1, 7, 5, 30)
+    assert (x.norm(dim=-1) - 1).abs().max() < 1e-6
+    torch.testing.assert_close(x.mean((0, 1)), q.mean, atol=0.02, rtol=0)
+    assert VonMisesFisher(unit(200_000, dtype=torch.float32), 1e4).sample().norm().item() == pytest.approx(1, abs=1e-6)
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_draws_are_right_where_the_location_is_an_axis(sign: float):
     loc = torch.tensor([sign, 0.0, 0.0, 0.0])
