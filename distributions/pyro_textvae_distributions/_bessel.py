@@ -22,9 +22,9 @@ and f, g, c are smooth and bounded on [0, 1]: one short Chebyshev table for each
 decimals when the dimension is first used (10 to 60 ms) and evaluated in float64. The table is exact to about
 1e-15 relative for k from 0 to 1e7 and stays finite to 1e150.
 
-Each function takes a concentration of any shape and returns float64 of that shape. The first derivatives are closed
-forms in the same functions (A', -A', k A' and 1 - A), second derivatives differentiate those; both for autograd,
-forward mode and torch.func, and inside torch.compile.
+Each function takes a concentration of any shape and returns float64 of that shape. First derivatives are closed forms
+in the same functions (A', -A', k A' and 1 - A), and second ones differentiate those: under autograd, under the
+transforms of torch.func, and inside torch.compile.
 
 Source: DLMF 10.41(ii) (uniform expansion for large order) and 10.29.1 (recurrence down to the order wanted).
 """

@@ -2,7 +2,9 @@
 
 import math
 import pickle
+import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -25,7 +27,7 @@ from pyro_textvae.distributions import HypersphericalUniform, VonMisesFisher
 
 DIMENSIONS = (2, 3, 5, 10, 25, 100, 1000)
 CONCENTRATIONS = (2.0**-10, 0.5, 13.0, 80.0, 1e3, 1e6)
-ENDS = (0.0, 1e-30, 1e-6, 1.0, 1e6, 1e9, 1e18)
+ENDS = (0.0, 1e-30, 1e-6, 1.0, 1e6, 1e9, 1e18, 3e38)
 
 # (dimension, concentration, log C_d): the normaliser to 17 digits.
 LOG_NORMALIZERS = [
@@ -695,3 +697,13 @@ def test_on_a_gpu_values_are_those_of_the_processor():
 def test_the_sphere_has_the_area_of_geometry():
     assert math.exp(log_sphere_area(2)) == pytest.approx(2 * math.pi)
     assert math.exp(log_sphere_area(4)) == pytest.approx(2 * math.pi**2)
+
+
+def test_the_examples_of_the_page_run():
+    page = (Path(__file__).parents[2] / "docs" / "von_mises_fisher.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert examples
+    for example in examples:
+        exec(compile(example, "docs/von_mises_fisher.md", "exec"), {})
+    for picture in re.findall(r"\((images/\S+\.png)\)", page):
+        assert 0 < (Path(__file__).parents[2] / "docs" / picture).stat().st_size < 150_000
