@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import quantiles
+from typing import Any
 
 import numpy as np
 import pyro
 import torch
 
-from pyro_textvae.batch import Batch
 from pyro_textvae.corpus import Split
 
 VOCABULARY = 10_000
@@ -46,11 +46,11 @@ class Arm:
     """One way to make a training step. `before` puts gradients as this way finds them, outside the measurement."""
 
     name: str
-    step: Callable[[Batch], object]
+    step: Callable[[Any], object]
     before: Callable[[], None]
 
-    def seconds(self, batch: Batch) -> float:
-        """CPU seconds of one step."""
+    def seconds(self, batch: Any) -> float:
+        """CPU seconds of one step on `batch`, or whatever it is that the step takes."""
         self.before()
         began = time.process_time()
         self.step(batch)
@@ -76,7 +76,7 @@ class Ratio:
         return f"{self.median:.3f} [{self.lower_quartile:.3f}, {self.upper_quartile:.3f}]"
 
 
-def abba(first: Arm, second: Arm, batch: Batch) -> tuple[float, float]:
+def abba(first: Arm, second: Arm, batch: Any) -> tuple[float, float]:
     """CPU seconds of two steps of each arm in the order first, second, second, first: a linear drift cancels."""
     a = first.seconds(batch)
     b = second.seconds(batch)
@@ -85,12 +85,12 @@ def abba(first: Arm, second: Arm, batch: Batch) -> tuple[float, float]:
     return a, b
 
 
-def paired(name: str, first: Arm, second: Arm, batches: Iterable[Batch]) -> Ratio:
+def paired(name: str, first: Arm, second: Arm, batches: Iterable[Any]) -> Ratio:
     """second / first, one pair of double steps for every batch."""
     return Ratio.of(name, [b / a for a, b in (abba(first, second, batch) for batch in batches)])
 
 
-def peak_mebibytes(arm: Arm, batch: Batch) -> float:
+def peak_mebibytes(arm: Arm, batch: Any) -> float:
     """The most memory that the process holds during two steps, MiB; NaN where the kernel does not say."""
     status = Path("/proc/self/status")
     try:

@@ -269,10 +269,7 @@ class VonMisesFisherPosterior(nn.Module):
         """Return q(z|x), batch shape (B,) or (M, B), event shape (D,)."""
         mean = at_least_float32(self.mean(features))
         direction = F.normalize(by_variable(mean, self.variables), dim=-1)
-        return cast(
-            dist.TorchDistribution,
-            VonMisesFisher(direction, self.concentration.expand(direction.shape[:-1])),
-        )
+        return VonMisesFisher(direction, self.concentration)
 
     def forward(self, features: Tensor) -> Tensor:
         return pyro.sample("z", self.z(features))

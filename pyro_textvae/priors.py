@@ -273,7 +273,7 @@ class VonMisesFisherMixture(Mixture):
 
     def component(self, c: Tensor) -> dist.TorchDistribution:
         loc = F.normalize(self.direction[self._rows(c)], dim=-1)
-        return VonMisesFisher(loc, self.concentration.expand(loc.shape[:-1]))
+        return VonMisesFisher(loc, self.concentration)
 
 
 class NoPrior(Prior):

@@ -6,10 +6,12 @@ its normaliser relative to the uniform distribution. Everything the distribution
     A(k)  = L'(k) = I_{d/2}(k) / I_{d/2-1}(k)     mean cosine between a draw and its location
     1 - A                                         which A cannot give once A is nearly one
     A'(k)                                         variance of that cosine
+    A(k) / k                                      variance of a draw in any direction orthogonal to the location
     KL(k) = k A - L                               KL to the uniform distribution, nats
+    k - L = k (1 - A) + KL                        log density at the location relative to the uniform density, nats
 
 Bessel functions overflow and underflow and these combinations cancel, so none is computed from them here. With
-a = d/2, s = hypot(a, k), h = k/s and p = a/s in (0, 1], the same four are
+a = d/2, s = hypot(a, k), h = k/s and p = a/s in (0, 1],
 
     A     = (k + h^3 f(p)/2) / (s + a)
     1 - A = (a^2/(s + k) + a - h^3 f(p)/2) / (s + a)
@@ -18,146 +20,264 @@ a = d/2, s = hypot(a, k), h = k/s and p = a/s in (0, 1], the same four are
 
 and f, g, c are smooth and bounded on [0, 1]: one short Chebyshev table for each dimension, built in 50-digit
 decimals when the dimension is first used (10 to 60 ms) and evaluated in float64. The table is exact to about
-1e-15 relative for k from 0 to 1e7 and stays finite to 1e38.
+1e-15 relative for k from 0 to 1e7 and stays finite to 1e150.
+
+Each function takes a concentration of any shape and returns float64 of that shape. First derivatives are closed forms
+in the same functions (A', -A', k A' and 1 - A), and second ones differentiate those: under autograd, under the
+transforms of torch.func, and inside torch.compile.
 
 Source: DLMF 10.41(ii) (uniform expansion for large order) and 10.29.1 (recurrence down to the order wanted).
 """
 
 import math
+from collections.abc import Callable
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from pyro_textvae_distributions._tables import kept
 
 # The expansion in 1/order is used from this order upwards, where the terms below leave an error under 1e-19.
 _DEBYE_ORDER = 60
 _DEBYE_TERMS = 14
 # Chebyshev terms that leave coefficients under 1e-16: (smallest dimension, terms).
-_TERMS = ((50, 24), (16, 32), (9, 40), (7, 56), (5, 64), (4, 72), (3, 88), (2, 112))
+_TERMS = ((50, 24), (16, 34), (9, 46), (7, 58), (5, 64), (4, 72), (3, 88), (2, 112))
+# Newton's steps to the last digits from an approximation that is off by up to a fifth.
+_NEWTON_STEPS = 7
+
+LARGEST_CONCENTRATION = 1e150
+"""Its square is the largest that float64 holds with room to spare."""
 
 
-class Radial(NamedTuple):
-    """The radial functions at a concentration, each of its shape, in float64.
+def mean_cosine(k: Tensor, dimension: int) -> Tensor:
+    """A.
 
-    Derivatives in the concentration are closed forms: A', -A', k A' and 1 - A; first order only.
-    """
-
-    mean_cosine: Tensor
-    """A."""
-    mean_cosine_deficit: Tensor
-    """1 - A."""
-    kl_to_uniform: Tensor
-    """KL = k A - L, nats."""
-    log_peak: Tensor
-    """k - L = k (1 - A) + KL: log density at the location relative to the uniform density, nats."""
-
-
-def log_sphere_area(dimension: int) -> float:
-    """Log of the surface area of the unit sphere in R^dimension, which is minus the uniform log density.
-
-    >>> round(log_sphere_area(3) - math.log(4 * math.pi), 12)
-    0.0
-    """
-    return math.log(2) + dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2)
-
-
-def radial(concentration: Tensor, dimension: int) -> Radial:
-    """A, 1 - A, KL and k - L at a concentration of any shape, in float64 and differentiable once.
-
-    >>> radial(torch.tensor(13.0), 3).mean_cosine
+    >>> mean_cosine(torch.tensor(13.0), 3)
     tensor(0.9231, dtype=torch.float64)
     """
-    return Radial(*_Radial.apply(concentration.double(), dimension))
+    at = _Point(k.detach(), dimension)
+    return _with_derivatives(lambda k: (variance(k, dimension),), at.mean_cosine, (at.variance,), (k,))
+
+
+def mean_cosine_deficit(k: Tensor, dimension: int) -> Tensor:
+    """1 - A."""
+    at = _Point(k.detach(), dimension)
+    return _with_derivatives(lambda k: (-variance(k, dimension),), at.mean_cosine_deficit, (-at.variance,), (k,))
+
+
+def variance(k: Tensor, dimension: int) -> Tensor:
+    """A', of the cosine."""
+    return _Point(k, dimension).variance
+
+
+def variance_across(k: Tensor, dimension: int) -> Tensor:
+    """A / k, of a draw in a direction orthogonal to the location; 1/d at k = 0."""
+    return _Point(k, dimension).variance_across
+
+
+def kl_to_uniform(k: Tensor, dimension: int) -> Tensor:
+    """KL, nats."""
+    at = _Point(k.detach(), dimension)
+    return _with_derivatives(lambda k: (k * variance(k, dimension),), at.kl_to_uniform, (at.k * at.variance,), (k,))
+
+
+def log_ratio(k: Tensor, dimension: int) -> Tensor:
+    """L, nats."""
+    at = _Point(k.detach(), dimension)
+    mean = at.mean_cosine
+    value = at.k * mean - at.kl_to_uniform  # half to all of k A
+    return _with_derivatives(lambda k: (mean_cosine(k, dimension),), value, (mean,), (k,))
+
+
+def log_peak(k: Tensor, dimension: int) -> Tensor:
+    """k - L, nats."""
+    at = _Point(k.detach(), dimension)
+    deficit = at.mean_cosine_deficit
+    value = at.k * deficit + at.kl_to_uniform
+    return _with_derivatives(lambda k: (mean_cosine_deficit(k, dimension),), value, (deficit,), (k,))
 
 
 def bregman(k: Tensor, other: Tensor, dimension: int) -> Tensor:
     """KL from a vMF of concentration `k` to one of concentration `other` at the same location, in nats.
 
-    This is L(other) - L(k) - A(k) (other - k), at least zero; the arguments broadcast, the result is float64
-    and differentiable once. Relative error some 1e-13, also for nearly equal concentrations.
+    This is L(other) - L(k) - A(k) (other - k), at least zero; the arguments broadcast. Relative error some 1e-13, also
+    for nearly equal concentrations.
     """
-    return _Bregman.apply(*torch.broadcast_tensors(k.double(), other.double()), dimension)  # pyright: ignore[reportReturnType]
+    k, other = torch.broadcast_tensors(k.double(), other.double())
+    k0, other0 = k.detach(), other.detach()
+    at, to, step = _Point(k0, dimension), _Point(other0, dimension), other0 - k0
+    deficit, other_deficit = at.mean_cosine_deficit, to.mean_cosine_deficit
+    far = (k0 * deficit + at.kl_to_uniform) - (other0 * other_deficit + to.kl_to_uniform) + deficit * step
+    # The far form is a difference, which cancels when the two are near; there Taylor's remainder does not.
+    near, between, t, weight = _between(k0, other0, dimension)
+    value = torch.where(near, step.square() * (between @ (weight * (1 - t))), far)
+    in_other = torch.where(near, step * (between @ weight), deficit - other_deficit)
+    return _with_derivatives(
+        lambda k, other: _bregman_derivatives(k, other, dimension),
+        value,
+        (-at.variance * step, in_other),
+        (k, other),
+    )
 
 
-@lru_cache(maxsize=64)
-def gauss_legendre(nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _bregman_derivatives(k: Tensor, other: Tensor, dimension: int) -> tuple[Tensor, Tensor]:
+    near, between, _, weight = _between(k, other, dimension)
+    apart = mean_cosine_deficit(k, dimension) - mean_cosine_deficit(other, dimension)
+    return -variance(k, dimension) * (other - k), torch.where(near, (other - k) * (between @ weight), apart)
+
+
+def _between(k: Tensor, other: Tensor, dimension: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Whether two concentrations are near, and A' at the nodes between them (..., nodes) with nodes and weights."""
+    t, weight = kept(_gauss_legendre, 8, k.device)
+    near = (other - k).abs() < (torch.minimum(k, other) + dimension / 2) / 2
+    return near, variance(k[..., None] + t * (other - k)[..., None], dimension), t, weight
+
+
+def concentration_of(mean: Tensor, deficit: Tensor, dimension: int) -> Tensor:
+    """The k with A(k) = mean and 1 - A(k) = deficit: the maximum of the likelihood. float64, at least 0.
+
+    Both are asked for because either alone has lost its digits at one end. Newton's method from the approximation of
+    Banerjee et al. 2005; its number of steps is fixed, so that the device is not asked. A deficit of 0 has no such k,
+    and gives the largest of a float64 vMF. Not differentiable.
+    """
+    mean, deficit = mean.detach().double(), deficit.detach().double()
+    tiny = torch.finfo(torch.float64).tiny
+    k = mean * (dimension - mean.square()) / (deficit * (2 - deficit)).clamp_min(tiny)
+    for _ in range(_NEWTON_STEPS):
+        k = k.clamp(0, LARGEST_CONCENTRATION)
+        at = _Point(k, dimension)
+        excess = torch.where(mean < 0.5, at.mean_cosine - mean, deficit - at.mean_cosine_deficit)
+        # A is concave: from below a step never passes the solution; from above it may, but not by more than half.
+        k = torch.maximum(k - excess / at.variance, k / 2)
+    return k.clamp(0, LARGEST_CONCENTRATION)
+
+
+def _gauss_legendre(nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Nodes and weights, each (nodes,) in float64, of the Gauss-Legendre rule on [0, 1] (Golub & Welsch 1969)."""
-    with torch.inference_mode(False):  # cached: a tensor born in inference mode could not be used outside
-        n = torch.arange(1, nodes, dtype=torch.float64)
-        jacobi = torch.diag(n / (4 * n.square() - 1).sqrt(), -1)
-        x, vectors = torch.linalg.eigh(jacobi)  # reads the lower triangle
-        return ((x + 1) / 2).to(device), vectors[0].square().to(device)
+    n = torch.arange(1, nodes, dtype=torch.float64)
+    jacobi = torch.diag(n / (4 * n.square() - 1).sqrt(), -1)
+    x, vectors = torch.linalg.eigh(jacobi)  # reads the lower triangle
+    return ((x + 1) / 2).to(device), vectors[0].square().to(device)
 
 
-class _Radial(torch.autograd.Function):
+class _Point:
+    """The formulas of the module's docstring at one concentration; plain operations, which autograd can follow."""
+
+    def __init__(self, k: Tensor, dimension: int) -> None:
+        k = k.double()
+        table = kept(_table_on, dimension, k.device)
+        self.k, self.a = k, dimension / 2
+        self.s = torch.hypot(k, torch.full_like(k, self.a))
+        self.s_and_a = self.s + self.a
+        # cos(angle) = 2p - 1; this way of writing it keeps full accuracy at both ends.
+        angle = 2 * torch.atan2(k, math.sqrt(self.a) * self.s_and_a.sqrt())
+        self.f, self.g, self.c = (torch.cos(angle[..., None] * table[:, 3]) @ table[:, :3]).unbind(-1)
+        self.h = k / self.s
+
+    @property
+    def mean_cosine(self) -> Tensor:
+        return (self.k + self.h**3 * self.f / 2) / self.s_and_a
+
+    @property
+    def mean_cosine_deficit(self) -> Tensor:
+        flat = self.a * (self.a / (self.s + self.k)) + self.a
+        return (flat - self.h**3 * self.f / 2) / self.s_and_a
+
+    @property
+    def variance(self) -> Tensor:
+        return self.a * self.g / self.s / self.s_and_a
+
+    @property
+    def variance_across(self) -> Tensor:
+        return (1 + self.h.square() / self.s * self.f / 2) / self.s_and_a
+
+    @property
+    def kl_to_uniform(self) -> Tensor:
+        growth = torch.log1p(self.k * (self.k / self.s_and_a) / (2 * self.a))
+        return (self.a - 0.5) * growth + self.h.square() * self.c
+
+
+def _with_derivatives(
+    rule: Callable[..., tuple[Tensor, ...]], value: Tensor, derivatives: tuple[Tensor, ...], at: tuple[Tensor, ...]
+) -> Tensor:
+    """`value` as a function of the one or two tensors `at`, with its derivatives there; `rule` gives them anywhere."""
+    # torch.func needs a Function that torch.compile refuses, and that takes five times as long to call.
+    transformed = torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling()
+    function = _GivenToTransforms if transformed else _Given
+    none = (None,) * (2 - len(at))
+    return function.apply(rule, value, *derivatives, *none, *at, *none)  # pyright: ignore[reportReturnType]
+
+
+class _Given(torch.autograd.Function):
+    """A value that comes with its derivatives. They are computed anew, by the rule, only to be derived themselves."""
+
     @staticmethod
-    def forward(ctx: Any, k: Tensor, dimension: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        mean, deficit, slope, kl = _evaluate(k, dimension)
-        ctx.save_for_backward(k, deficit, slope)
-        return mean, deficit, kl, k * deficit + kl
+    def forward(
+        ctx: Any,
+        rule: Any,
+        value: Tensor,
+        in_first: Tensor,
+        in_second: Tensor | None,
+        first: Tensor,
+        second: Tensor | None,
+    ) -> Tensor:
+        ctx.rule = rule
+        ctx.save_for_backward(in_first, in_second, first, second)
+        return value.view_as(value)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        of_mean, of_deficit, of_kl, of_peak = gradients
-        k, deficit, slope = ctx.saved_tensors
-        return (of_mean - of_deficit + of_kl * k) * slope + of_peak * deficit, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        in_first, in_second, first, second = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            derivatives = ctx.rule(first) if second is None else ctx.rule(first, second)
+        else:
+            derivatives = (in_first, in_second)
+        of_first = (gradients[0] * derivatives[0]).to(first.dtype)
+        of_second = None if second is None else (gradients[0] * derivatives[1]).to(second.dtype)
+        return None, None, None, None, of_first, of_second
 
 
-class _Bregman(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, k: Tensor, other: Tensor, dimension: int) -> Tensor:
-        step = other - k
-        _, deficit, slope, kl = _evaluate(k, dimension)
-        _, other_deficit, _, other_kl = _evaluate(other, dimension)
-        far = (k * deficit + kl) - (other * other_deficit + other_kl) + deficit * step
-        # The far form is a difference, which cancels when the two are near; there Taylor's remainder does not.
-        t, weight = gauss_legendre(8, k.device)
-        slopes = _evaluate(k[..., None] + t * step[..., None], dimension)[2]
-        near = step.abs() < (torch.minimum(k, other) + dimension / 2) / 2
-        ctx.save_for_backward(-slope * step, torch.where(near, step * (slopes @ weight), deficit - other_deficit))
-        return torch.where(near, step.square() * (slopes @ (weight * (1 - t))), far)
+class _GivenToTransforms(torch.autograd.Function):
+    """The same for torch.func: grad, vmap, jacrev, jacfwd and hessian."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        in_k, in_other = ctx.saved_tensors
-        return gradients[0] * in_k, gradients[0] * in_other, None
+    def forward(
+        rule: Any, value: Tensor, in_first: Tensor, in_second: Tensor | None, first: Tensor, second: Tensor | None
+    ) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.rule, _, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    backward = _Given.backward
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        _, _, first, second = ctx.saved_tensors
+        at = (first,) if second is None else (first, second)
+        moved = [d * t for d, t in zip(ctx.rule(*at), tangents[-2:], strict=False) if t is not None]
+        return torch.stack(moved).sum(0)
 
 
-def _evaluate(k: Tensor, dimension: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A, 1 - A, A' and KL at k (float64): the formulas of the module's docstring."""
-    table = _table_on(dimension, k.device)
-    a = dimension / 2
-    s = torch.hypot(k, torch.full_like(k, a))
-    h = k / s
-    # cos(angle) = 2p - 1; this way of writing it keeps full accuracy at both ends.
-    angle = 2 * torch.atan2(k, (a * (s + a)).sqrt())
-    f, g, c = (torch.cos(angle[..., None] * torch.arange(len(table), device=k.device)) @ table).unbind(-1)
-    bend = h**3 * f / 2
-    mean = (k + bend) / (s + a)
-    deficit = (a * (a / (s + k)) + a - bend) / (s + a)
-    slope = a * g / s / (s + a)
-    kl = (a - 0.5) * torch.log1p(k * (k / (s + a)) / (2 * a)) + h.square() * c
-    return mean, deficit, slope, kl
-
-
-@lru_cache(maxsize=256)
 def _table_on(dimension: int, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        return torch.tensor(_table(dimension), dtype=torch.float64, device=device)
+    """(terms, 4), float64: the coefficients of f, g and c, and the order of the term."""
+    table = [[*row, n] for n, row in enumerate(_table(dimension))]
+    return torch.tensor(table, dtype=torch.float64, device=device)
 
 
-@lru_cache(maxsize=256)
 def _table(dimension: int) -> list[list[float]]:
     """Chebyshev coefficients of f, g and c in 2p - 1: a row a term, a column a function."""
     terms = next(count for smallest, count in _TERMS if dimension >= smallest)
-    # Every cosine needed is cos(pi m / (2 terms)); reducing m first keeps the large multiples exact.
-    cosine = [math.cos(math.pi * m / (2 * terms)) for m in range(4 * terms)]
+    cosine = [_cosine(m, terms) for m in range(4 * terms)]
     odd = range(1, 2 * terms, 2)
     with localcontext() as context:
         context.prec = 50
@@ -171,6 +291,15 @@ def _table(dimension: int) -> list[list[float]]:
         ]
         for n in range(terms)
     ]
+
+
+def _cosine(m: int, n: int) -> float:
+    """cos(pi m / (2n)) for 0 <= m <= 4n, folded to where the rounding of the angle does no harm."""
+    if m > 2 * n:
+        return _cosine(4 * n - m, n)
+    if m > n:
+        return -_cosine(2 * n - m, n)
+    return math.cos(math.pi * m / (2 * n)) if 2 * m <= n else math.sin(math.pi * (n - m) / (2 * n))
 
 
 def _scaled_functions(dimension: int, p: Decimal) -> tuple[float, float, float]:

@@ -6,7 +6,7 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from pyro_textvae_distributions._bessel import log_sphere_area
+from pyro_textvae_distributions._sphere import check_value, log_sphere_area
 
 
 class HypersphericalUniform(TorchDistribution):
@@ -58,6 +58,11 @@ class HypersphericalUniform(TorchDistribution):
     def mean(self) -> Tensor:
         return self._zero[..., None].expand(self.batch_shape + self.event_shape)
 
+    @property
+    def variance(self) -> Tensor:
+        """Of each coordinate: 1 / dim."""
+        return self.mean + 1 / self.dim
+
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         shape = self._extended_shape(torch.Size(sample_shape))
         return torch.nn.functional.normalize(
@@ -72,3 +77,6 @@ class HypersphericalUniform(TorchDistribution):
 
     def entropy(self) -> Tensor:
         return self._zero + log_sphere_area(self.dim)
+
+    def _validate_sample(self, value: Tensor) -> None:
+        check_value(value, self.batch_shape, self.event_shape)

@@ -1,0 +1,245 @@
+"""The vMF's draws, and a draw with KL and backward, against a Normal and other libraries' spheres: paired CPU times.
+
+Peers that can be imported join: hyperspherical_vae (s-vae-pytorch), power_spherical and pythae, from the environment or
+from checkouts named by --peer-path. Every batch has its own locations and its own concentrations, uniform in 50..150.
+"""
+
+import gc
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import measure
+import torch
+import tyro
+from measure import Arm, Ratio
+from pyro_textvae_distributions import _bessel, _quantile, _tables
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+from torch.nn.functional import normalize
+
+from pyro_textvae.distributions import HypersphericalUniform, VonMisesFisher
+
+SECONDS_OF_A_STEP = 0.02  # a draw takes 0.1 ms: many make one measurement
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A distribution of a batch: its draws from (loc, concentration), and the KL to its prior of the same batch."""
+
+    name: str
+    of: Callable[[Tensor, Tensor], Any]
+    draw: Callable[[Any], Tensor]
+    kl: Callable[[Any], Tensor]
+
+
+def ours(dimension: int) -> Contender:
+    prior = HypersphericalUniform(dimension)
+    return Contender("ours", VonMisesFisher, lambda q: q.rsample(), lambda q: kl_divergence(q, prior))
+
+
+def normal(dimension: int) -> Contender:
+    prior = Normal(torch.zeros(dimension), 1.0)
+
+    def of(loc: Tensor, k: Tensor) -> Normal:
+        # Its scale is a leaf of the shape of loc, as in a Gaussian VAE.
+        return Normal(loc, loc.abs() + 0.1)
+
+    return Contender("Normal", of, lambda q: q.rsample(), lambda q: kl_divergence(q, prior).sum(-1))
+
+
+def peers(dimension: int) -> Iterator[Contender]:
+    """Those that are installed or on a --peer-path."""
+    with suppress(ImportError):
+        import hyperspherical_vae.distributions as theirs  # pyright: ignore[reportMissingImports]
+
+        uniform = theirs.HypersphericalUniform(dimension - 1)
+        yield Contender(
+            "s-vae-pytorch",
+            lambda loc, k: theirs.VonMisesFisher(loc, k[:, None]),
+            lambda q: q.rsample(),
+            lambda q: kl_divergence(q, uniform),
+        )
+        yield Contender(
+            "s-vae-pytorch, 20 proposals",
+            lambda loc, k: theirs.VonMisesFisher(loc, k[:, None], k=20),
+            lambda q: q.rsample(),
+            lambda q: kl_divergence(q, uniform),
+        )
+    with suppress(ImportError):
+        import power_spherical as power  # pyright: ignore[reportMissingImports]
+
+        whole = power.HypersphericalUniform(dimension)
+        yield Contender(
+            "PowerSpherical", power.PowerSpherical, lambda q: q.rsample(), lambda q: kl_divergence(q, whole)
+        )
+    with suppress(ImportError):
+        from pythae.models.svae.svae_model import SVAE  # pyright: ignore[reportMissingImports]
+
+        model = SVAE.__new__(SVAE)  # its sampler and its KL use nothing of the model
+        yield Contender(
+            "pythae",
+            lambda loc, k: (loc, k[:, None]),
+            lambda q: model._sample_von_mises(*q),
+            lambda q: model._compute_kl(dimension, q[1]),
+        )
+
+
+def arm(contender: Contender, batch: int, dimension: int, *, backward: bool) -> Arm:
+    loc = normalize(torch.randn(batch, dimension), dim=-1).requires_grad_(backward)
+    k = (50 + 100 * torch.rand(batch)).requires_grad_(backward)
+    weight = torch.randn(batch, dimension)
+
+    def step(times: int) -> None:
+        for _ in range(times):
+            q = contender.of(loc, k)
+            if backward:
+                loss = (contender.draw(q) * weight).sum() + contender.kl(q).sum()
+                loss.backward()
+                loc.grad = k.grad = None
+            else:
+                contender.draw(q)
+
+    return Arm(contender.name, step, lambda: None)
+
+
+@dataclass(frozen=True)
+class Result:
+    what: str
+    batch: int
+    dimension: int
+    our_microseconds: float
+    ratios: list[Ratio]
+
+
+def measured(batch: int, dimension: int, pairs: int, *, backward: bool) -> Result:
+    us = arm(ours(dimension), batch, dimension, backward=backward)
+    us.seconds(3)
+    times = max(1, round(SECONDS_OF_A_STEP / (us.seconds(10) / 10)))
+    ratios = []
+    for contender in (ours(dimension), normal(dimension), *peers(dimension)):
+        other = arm(contender, batch, dimension, backward=backward)
+        other.seconds(3)
+        ratios.append(measure.paired(contender.name, us, other, [times] * pairs))
+        gc.collect()
+    what = "draw, KL, backward" if backward else "draw"
+    return Result(what, batch, dimension, 1e6 * min(us.seconds(times) for _ in range(5)) / times, ratios)
+
+
+def is_a_vmf(contender: Contender) -> bool:
+    return contender.name not in ("Normal", "PowerSpherical")
+
+
+def gradients(contender: Contender, dimension: int, concentration: float, draws: int) -> tuple[float, ...]:
+    """Mean cosine, mean and variance of its gradient in k, and of a curved function the variances in k and in loc.
+
+    The curved function of a draw x is c . x + (c . x)^2, for a unit vector c at 60 degrees from loc; gradients in loc
+    are taken in the tangent plane, where they mean something, and their variances are summed over it.
+    """
+    mu = normalize(torch.randn(dimension, generator=torch.Generator().manual_seed(1)), dim=-1)
+    other = normalize(torch.randn(dimension, generator=torch.Generator().manual_seed(2)), dim=-1)
+    aside = normalize(other - (other @ mu) * mu, dim=-1)
+    direction = mu / 2 + math.sqrt(0.75) * aside
+    loc = mu.expand(draws, dimension).clone().requires_grad_()
+    k = torch.full((draws,), concentration, requires_grad=True)
+    x = contender.draw(contender.of(loc, k))
+    cosine = x @ mu
+    (of_cosine,) = torch.autograd.grad(cosine.sum(), k, retain_graph=True)
+    along = x @ direction
+    of_loc, of_k = torch.autograd.grad((along + along.square()).sum(), (loc, k))
+    tangent = of_loc - (of_loc @ mu)[:, None] * mu
+    variances = (of_cosine.var(), of_k.var(), tangent.var(0).sum())
+    return tuple(value.item() for value in (cosine.mean(), of_cosine.mean(), *variances))
+
+
+def exactness(dimension: int, concentration: float, draws: int) -> Iterator[str]:
+    """A row a library: what it draws and how its gradients lie and scatter, over what is exact or over ours."""
+    k = torch.tensor(concentration)
+    mean = _bessel.mean_cosine(k, dimension).item()
+    slope = _bessel.variance(k, dimension).item()
+    reference: tuple[float, ...] = ()
+    for contender in filter(is_a_vmf, (ours(dimension), *peers(dimension))):
+        torch.manual_seed(0)
+        cosine, of_k, *variances = gradients(contender, dimension, concentration, draws)
+        error = math.sqrt(variances[0] / draws) / slope
+        reference = reference or tuple(variances)
+        ratios = [f"{variance / own:.2f}" for variance, own in zip(variances[1:], reference[1:], strict=True)]
+        exact = [f"{cosine / mean:.3f}", f"{of_k / slope:.3f} ± {error:.3f}"]
+        yield measure.row([dimension, f"{concentration:g}", contender.name, *exact, *ratios])
+
+
+def setting_up(dimension: int) -> str:
+    """Milliseconds of CPU time to make a dimension's tables, once in a process."""
+    _tables._MADE.clear()
+    k, z = torch.ones((), dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    began = time.process_time()
+    _bessel.kl_to_uniform(k, dimension)
+    between = time.process_time()
+    _quantile.draw_height(k, z, dimension, torch.float32, with_rate=False)
+    ended = time.process_time()
+    return measure.row([dimension, f"{1000 * (between - began):.0f}", f"{1000 * (ended - between):.0f}"])
+
+
+def main(
+    quick: bool = False,
+    batches: tuple[int, ...] = (32, 128, 4096),
+    dimensions: tuple[int, ...] = (25, 50, 100, 500),
+    pairs: int = 12,
+    draws: int = 40_000,
+    peer_path: tuple[Path, ...] = (),
+    json: Path | None = None,
+) -> None:
+    """Measure the vMF against a Normal and the peers that can be imported.
+
+    Args:
+        quick: four pairs of one small shape, to see that it runs.
+        batches: numbers of vectors.
+        dimensions: their lengths.
+        pairs: how many pairs of measurements a ratio is the median of.
+        draws: of the comparison of gradients.
+        peer_path: folders that hold peers which are not installed.
+        json: a file to write the numbers to.
+    """
+    if quick:
+        batches, dimensions, pairs = batches[:1], dimensions[:1], 4
+        draws = 1000
+    sys.path.extend(map(str, peer_path))
+    warnings.simplefilter("ignore")  # the peers'
+    measure.prepare()
+    print(measure.machine())
+    print("Mean cosine over A, mean gradient of the cosine in k over A' (± a standard error), and of a curved")
+    print(f"function the variance of the gradients in k and in loc over ours; {draws} draws.\n")
+    print(measure.row(["D", "k", "", "cosine", "gradient", "variance in k", "variance in loc"]))
+    print(measure.row(["---"] * 7))
+    for dimension, concentration in ((5, 2.0), (25, 20.0), (100, 50.0), (100, 1000.0)):
+        for line in exactness(dimension, concentration, draws):
+            print(line, flush=True)
+    print()
+    names = ["ours again", "Normal", *(peer.name for peer in peers(dimensions[0]))]
+    print(f"CPU time over ours: median [quartiles] of {pairs} pairs ABBA. Ours again is the noise.\n")
+    print(measure.row(["", "batch", "D", "ours, µs", *names]))
+    print(measure.row(["---"] * (4 + len(names))), flush=True)
+    results = []
+    for backward in (False, True):
+        for batch in batches:
+            for dimension in dimensions:
+                result = measured(batch, dimension, pairs, backward=backward)
+                results.append(result)
+                measure.write_json(json, results)
+                cells = [result.what, batch, dimension, f"{result.our_microseconds:.0f}", *result.ratios]
+                print(measure.row(cells), flush=True)
+    print("\nSetting up, ms CPU, once a dimension:\n")
+    print(measure.row(["D", "radial table", "quantile table"]))
+    print(measure.row(["---"] * 3))
+    for dimension in (2, 3, 4, 5, 8, *dimensions, 10_000):
+        print(setting_up(dimension), flush=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

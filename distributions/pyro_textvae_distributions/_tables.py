@@ -1,0 +1,26 @@
+"""Tables that are made once in a process."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+_MADE: dict[tuple[Any, ...], Any] = {}
+
+
+def kept(make: Callable[..., T], *arguments: Any) -> T:
+    """make(*arguments), made when first asked for, whatever the caller is doing then; arguments are hashable."""
+    _make(make, *arguments)
+    return _MADE[make, *arguments]  # a dictionary, which torch.compile reads as it is
+
+
+@torch.compiler.assume_constant_result
+def _make(make: Callable[..., Any], *arguments: Any) -> bool:
+    if (make, *arguments) not in _MADE:
+        # In a thread of its own: inference mode, a default device, or a transform of torch.func would all leave their
+        # mark on a tensor that outlives them, and all are of one thread.
+        with ThreadPoolExecutor(1) as thread:
+            _MADE[make, *arguments] = thread.submit(make, *arguments).result()
+    return True
