@@ -35,15 +35,16 @@ class Prior(nn.Module, ABC):
         """Marginal log p(z) of codes (N, code), in nats, (N,)."""
 
     @abstractmethod
-    def sample(self, count: int, component: int | None = None) -> Tensor:
-        """Draw (count, code) codes; from one component of a mixture where one is named."""
+    def sample(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
+        """Draw (count, code) codes; from one component of a mixture where one is named, of one variable or of all."""
 
-    def _refuse(self, component: int | None) -> None:
-        if component is not None:
-            raise ValueError(
-                f"component={component} was asked for, but {type(self).__name__} has no components: leave it out, or "
-                "train a mixture such as 'dem_vae'"
-            )
+    def _refuse(self, component: int | None, variable: int | None) -> None:
+        for name, value in (("component", component), ("variable", variable)):
+            if value is not None:
+                raise ValueError(
+                    f"{name}={value} was asked for, but {type(self).__name__} has no components: leave it out, or "
+                    "train a mixture such as 'dem_vae'"
+                )
 
 
 class StandardNormal(Prior):
@@ -65,8 +66,8 @@ class StandardNormal(Prior):
     def log_prob(self, code: Tensor) -> Tensor:
         return self.density().log_prob(code)
 
-    def sample(self, count: int, component: int | None = None) -> Tensor:
-        self._refuse(component)
+    def sample(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
+        self._refuse(component, variable)
         return self.density().sample(torch.Size([count]))
 
 
@@ -224,14 +225,16 @@ class Mixture(Prior):
         """Every component's number, (K, 1, 1): as enumeration in parallel gives it to the model."""
         return torch.arange(self.components, device=self.uniform.device)[:, None, None]
 
-    def sample(self, count: int, component: int | None = None) -> Tensor:
-        """Draw codes; `component` fixes the class of every variable."""
-        if component is None:
-            c = torch.randint(self.components, (self.variables, count), device=self.uniform.device)
-        elif 0 <= component < self.components:
-            c = torch.full((self.variables, count), component, device=self.uniform.device)
-        else:
-            raise ValueError(f"component={component}, but the components are 0 to {self.components - 1}")
+    def sample(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
+        """Draw codes; `component` fixes the class of every variable, or of `variable` alone."""
+        c = torch.randint(self.components, (self.variables, count), device=self.uniform.device)
+        if component is None and variable is not None:
+            raise ValueError(f"variable={variable} came without a component of it: name one")
+        for name, value, many in (("component", component, self.components), ("variable", variable, self.variables)):
+            if value is not None and not 0 <= value < many:
+                raise ValueError(f"{name}={value}, but the {name}s are 0 to {many - 1}")
+        if component is not None:
+            c[slice(None) if variable is None else variable] = component
         return self.join(self.component(c).sample())
 
     def _rows(self, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -292,6 +295,6 @@ class NoPrior(Prior):
     def log_prob(self, code: Tensor) -> Tensor:
         return code.new_zeros(len(code))
 
-    def sample(self, count: int, component: int | None = None) -> Tensor:
-        self._refuse(component)
+    def sample(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
+        self._refuse(component, variable)
         return self.nothing.expand(count, 0)

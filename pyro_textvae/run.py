@@ -33,6 +33,7 @@ from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import Classification, Verdict, classification, evaluate, generation, judge
 from pyro_textvae.evaluation.codes import mean_code, on_sphere, on_support, variables_of
 from pyro_textvae.evaluation.generation import Decoding
+from pyro_textvae.evaluation.interpretation import Components, describe_components
 from pyro_textvae.evaluation.reconstruction import From
 from pyro_textvae.posteriors import WithComponents
 from pyro_textvae.recipes import Recipe, recipes
@@ -174,6 +175,28 @@ class Run:
         joint = torch.cat(codes, -1).T.numpy()  # (N, M)
         return joint[:, 0] if joint.shape[1] == 1 else joint
 
+    def describe_components(
+        self, split: str = "valid", *, words: int = 8, sentences: int = 3, samples: int = 3, seed: int = 0
+    ) -> Components:
+        """What each component is about: its share, its words, the sentences nearest to it, samples; prints as a page.
+
+        split  of the run's corpus; the other numbers say how many of each are listed. How words are chosen:
+        `evaluation/interpretation.py`.
+        """
+        self._mixture()
+        for name, value in (("words", words), ("sentences", sentences), ("samples", samples)):
+            if value < 0:
+                raise ValueError(f"{name}={value} came, but at least 0 can be listed")
+        return describe_components(
+            self.vae,
+            self.vocabulary,
+            self.corpus.split(split),
+            words=words,
+            sentences=sentences,
+            samples=samples,
+            seed=seed,
+        )
+
     # Numbers in, texts out.
 
     def sample(
@@ -181,17 +204,18 @@ class Run:
         count: int = 10,
         component: int | None = None,
         *,
+        variable: int | None = None,
         decoding: Decoding = "sample",
         temperature: float = 1.0,
         seed: int = 0,
         max_length: int = 40,
     ) -> list[str]:
-        """Generate texts from the prior, or from one component of a mixture."""
+        """Generate texts from the prior, or from one component of a mixture: of every variable, or of `variable`."""
         if count < 1:
             raise ValueError(f"{count} samples were asked for, but at least one is needed")
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            codes = self.vae.prior.sample(count, component)
+            codes = self.vae.prior.sample(count, component, variable)
             return self._decode(codes, decoding, temperature, max_length)
 
     def reconstruct(

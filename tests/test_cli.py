@@ -344,6 +344,15 @@ def test_texts_come_one_a_line_on_standard_input(run: Path, monkeypatch: pytest.
     assert said.code == 1 and "standard input is empty" in said.err
 
 
+def test_components_are_described_by_their_words_sentences_and_samples(run: Path, say):
+    found = say("components", run, "--words", 3, "--sentences", 1, "--samples", 1, "--json").json
+    assert [each["number"] for each in found] == [0, 1, 2, 3]
+    said = say("components", run, "--words", 3, "--sentences", 1, "--samples", 1).out
+    assert said.count("nearest") == said.count("sample   ") == 4 and found[0]["nearest"][0] in said
+    said = say("sample", run, "--component", 9)
+    assert said.code == 1 and "components are 0 to 3" in said.err
+
+
 def test_reconstruct_and_interpolate_write_texts(run: Path, say):
     back = say("reconstruct", run, "w1 w2", "w11 w12", "--json").json
     assert [each["text"] for each in back] == ["w1 w2", "w11 w12"]

@@ -35,6 +35,7 @@ GROUPS = {
         commands.classify,
     ),
     "texts and codes": (
+        commands.components,
         commands.sample,
         commands.encode,
         commands.assign,

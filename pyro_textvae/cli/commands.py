@@ -365,6 +365,7 @@ def sample(
     *,
     count: int = 10,
     component: Annotated[int | None, UNSET] = None,
+    variable: Annotated[int | None, UNSET] = None,
     decoding: Decoding = "sample",
     temperature: Temperature = 1.0,
     seed: Seed = 0,
@@ -376,16 +377,40 @@ def sample(
     Args:
         count: how many
         component: the number of the component, from 0
+        variable: the discrete variable that it is a component of, from 0; without it, of every variable
     """
     texts = open_run(run).sample(
         count,
         component,
+        variable=variable,
         decoding=decoding,  # pyright: ignore[reportArgumentType]  (it says itself which are known)
         temperature=temperature,
         seed=seed,
         max_length=max_length,
     )
     return Answer("\n".join(texts), texts, as_json)
+
+
+def components(
+    run: RunDirectory,
+    *,
+    split: str = "valid",
+    words: int = 8,
+    sentences: int = 3,
+    samples: int = 3,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> Answer:
+    """Say what each component of a mixture is about: its share, its words, its nearest sentences, its samples.
+
+    Args:
+        split: of the run's corpus, by which they are described
+        words: how many words to list, those it has most more often than the other components
+        sentences: how many of the nearest sentences
+        samples: how many new sentences
+    """
+    found = open_run(run).describe_components(split, words=words, sentences=sentences, samples=samples, seed=seed)
+    return Answer(str(found), found.data(), as_json)
 
 
 def encode(
