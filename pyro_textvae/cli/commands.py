@@ -401,7 +401,7 @@ def components(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> Answer:
-    """Say what each component of a mixture is about: its share, its words, its nearest sentences, its samples.
+    """Say what each component of a mixture is about: its words, sentences and samples.
 
     Args:
         split: of the run's corpus, by which they are described
