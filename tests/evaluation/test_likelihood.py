@@ -165,7 +165,7 @@ def test_500_samples_on_the_sphere_are_500_and_not_5_with_log_500_taken_off():
         ours = -importance_weighted_nll(vae, split, 500).mean().item()
     assert ours == pytest.approx(log_p, abs=0.02)
     released = (weights.unflatten(0, (5, 100))[:, 0].logsumexp(0) - math.log(500)).mean().item()
-    assert released == pytest.approx(log_p - math.log(100), abs=0.1)
+    assert released == pytest.approx(log_p - math.log(100), abs=0.4)  # of 5 samples: noise, and a bias of its own
 
 
 # --- language models so small that the integral over z is a sum over a grid
