@@ -119,12 +119,15 @@ class RecurrentDecoder(Decoder):
 
     def start(self, code: Tensor) -> State:
         """The recurrent state before the first word: a tuple of (layers, B, H)."""
+        cell = self._seen_from_start(code)
+        return (torch.tanh(cell), cell) if self.size.cell == "lstm" else (torch.tanh(cell),)
+
+    def _seen_from_start(self, code: Tensor) -> Tensor:
+        """What z says to each layer's initial state, (layers, B, H); zeros where it does not enter there."""
         layers, hidden = self.size.layers, self.size.hidden
         if self.start_state is None:
-            cell = code.new_zeros(layers, len(code), hidden)
-        else:
-            cell = self.start_state(code).unflatten(-1, (layers, hidden)).movedim(1, 0).contiguous()
-        return (torch.tanh(cell), cell) if self.size.cell == "lstm" else (torch.tanh(cell),)
+            return code.new_zeros(layers, len(code), hidden)
+        return self.start_state(code).unflatten(-1, (layers, hidden)).movedim(1, 0).contiguous()
 
     def states(self, words: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
         inputs = self._embed(words)
@@ -144,10 +147,7 @@ class LinearStartDecoder(RecurrentDecoder):
             self.start_state = nn.Linear(code, size.hidden * size.layers)
 
     def start(self, code: Tensor) -> State:
-        if self.start_state is None:
-            return super().start(code)
-        layers, hidden = self.size.layers, self.size.hidden
-        h = self.start_state(code).unflatten(-1, (layers, hidden)).movedim(1, 0).contiguous()
+        h = self._seen_from_start(code)
         return (h, torch.zeros_like(h)) if self.size.cell == "lstm" else (h,)
 
 

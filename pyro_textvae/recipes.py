@@ -251,8 +251,8 @@ def sa_vae(
     if network not in ("shared", "kim2018"):
         raise ValueError(f"'network' is {network!r}, but it is 'shared' or 'kim2018'")
     decoder = RecurrentDecoder if network == "shared" else LinearStartDecoder
-    objective = BetaELBO(_warm_up(warm_up))
-    prior = StandardNormal(size.latent)
+    weight = _warm_up(warm_up)
+    objective, prior = BetaELBO(weight), StandardNormal(size.latent)
     parts = SemiAmortisedVAE(
         RecurrentEncoder(size),
         Gaussian(size.features, size.latent),
@@ -260,7 +260,7 @@ def sa_vae(
         decoder(size, prior.code),
         steps=steps,
         rate=rate,
-        weight=lambda: weight_at(_warm_up(warm_up), objective.step),
+        weight=lambda: weight_at(weight, objective.step),
     )
     initialise(parts, size.initialisation)
     return Recipe(parts, objective)
