@@ -140,9 +140,9 @@ class Run:
 
     @property
     def stages(self) -> list["Run"]:
-        """The runs that made this one, in their order: its autoencoder's, where it began with one, and itself."""
-        before = [Run(self.directory / "ae")] if self.recipe.get("init_from") == "ae" else []
-        return [*before, self]
+        """The runs that made this one, in their order: those of the one whose encoder it began with, and itself."""
+        source = self.recipe.get("init_from")
+        return [*(Run(self.directory / source).stages if source else []), self]
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import platform
 import warnings
 from collections.abc import Iterator, Sequence
@@ -92,7 +93,7 @@ def train(
         "size": {k: v for k, v in asdict(Size(len(corpus.vocabulary), **given["size"])).items() if k != "vocabulary"},
         "training": asdict(training),
         "seed": seed,
-        "init_from": None if init_from is None else str(init_from),
+        "init_from": _from(directory, init_from),
     }
     with _threads(training), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -151,6 +152,11 @@ def _finish(run: Run, corpus: Corpus, seed: int, progress: bool) -> None:
         tqdm.write(f"{run.name}: {run.verdict}\n  {run.directory / 'report.md'}")
     elif run.verdict.state not in ("healthy", "no code"):
         warnings.warn(f"{run.directory}: {run.verdict}", CollapseWarning, stacklevel=3)
+
+
+def _from(directory: Path, init_from: str | Path | None) -> str | None:
+    """Where a run's encoder comes from, as seen from its directory: both may be moved together."""
+    return None if init_from is None else "ae" if init_from == "ae" else os.path.relpath(init_from, directory)
 
 
 def _check_source(model: str, init_from: str | Path, width: int) -> None:

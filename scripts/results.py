@@ -36,8 +36,7 @@ SHARED: dict[str, Any] = dict(
 )
 PTB = SHARED | dict(latent=32)
 PTB_MIXTURE = SHARED | dict(warm_up=3000, variables=20, components=5, latent=2)
-# An epoch of it has twice the updates of one of Penn Treebank.
-DIALOG_MIXTURE = SHARED | dict(epochs=3, warm_up=5000, variables=3, components=5, latent=5, max_length=40)
+DIALOG_MIXTURE = SHARED | dict(warm_up=5000, variables=3, components=5, latent=5, max_length=40)
 
 ROWS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ptb-lstm_lm": ("lstm_lm", "ptb", SHARED),

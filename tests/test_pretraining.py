@@ -85,7 +85,8 @@ def test_either_stage_can_be_resumed(tmp_path, monkeypatch):
 def test_the_encoder_of_any_run_can_be_taken_again(tmp_path):
     train_tiny("ae", tmp_path / "ae")
     run = train_tiny("vae", tmp_path / "vae", init_from=tmp_path / "ae")
-    assert run.recipe["init_from"] == str(tmp_path / "ae")
+    assert run.recipe["init_from"] == str(Path("..") / "ae")
+    assert [stage.directory.resolve() for stage in run.stages] == [tmp_path / "ae", tmp_path / "vae"]
     with pytest.raises(ValueError, match="cannot be resumed, its settings differ: init_from"):
         train_tiny("vae", tmp_path / "vae", resume=True)
 

@@ -2,6 +2,7 @@
 
 OUTPUT/table.json       the settings, so that a table is never mixed from two
 OUTPUT/ROW/seed-N       a run each
+OUTPUT/ae/seed-N        the autoencoder that rows with init_from="ae" begin with, trained once for all of them
 OUTPUT/table.md, table.csv, table.png
 """
 
@@ -117,15 +118,12 @@ def table(
         for number, (row, seed) in enumerate(missing, start=1):
             bar.set_postfix_str(f"{row.name}, seed {seed}")
             try:
-                run = trained(
-                    row.recipe,
-                    data,
-                    run_of(output, row, seed),
-                    seed=seed,
-                    device=device,
-                    progress=progress,
-                    **plan.options(row),
-                )
+                of_all = dict(seed=seed, device=device, progress=progress)
+                options = plan.options(row)
+                if _shares_autoencoder(row):
+                    options["init_from"] = autoencoder_of(output, seed)
+                    trained("beta_vae", data, options["init_from"], **of_all, **AUTOENCODER | plan.shared)
+                run = trained(row.recipe, data, run_of(output, row, seed), **of_all, **options)
                 measured(run, plan.samples, where)
             except Diverged as error:
                 failed[f"{row.name}, seed {seed}"] = str(error)
@@ -154,6 +152,21 @@ def find(which: str | Table) -> Table:
 def run_of(output: Path, row: Row, seed: int) -> Path:
     """The directory of a row's run."""
     return output / row.folder / f"seed-{seed}"
+
+
+AUTOENCODER = {"beta": 0.0, "select": "loss"}
+"""The loss of an autoencoder is minus its reconstruction; its ELBO is none."""
+
+
+def autoencoder_of(output: Path, seed: int) -> Path:
+    """The directory of the autoencoder that rows begin with."""
+    return output / "ae" / f"seed-{seed}"
+
+
+def _shares_autoencoder(row: Row) -> bool:
+    """Whether a row begins with the autoencoder of all; one with sizes or training of its own pretrains for itself."""
+    own = sorted_options(row.recipe, dict(row.options))
+    return row.init_from == "ae" and not any(own[group] for group in ("size", "training", "corpus"))
 
 
 def trained(recipe: str, data: Any, directory: Path, **options: Any) -> Run:
@@ -239,7 +252,7 @@ def _plan(
         raise ValueError(f"{data} has no test split, on which a table is measured: add one, as test.txt in a folder")
     training = Training(**{name: shared[name] for name in ("batch_size", "epochs") if name in shared})
     updates = training.epochs * len(Batches(corpus.splits["train"], training.batch_size))
-    own = {row.name: {"recipe": row.recipe} | row.given(updates) for row in chosen}
+    own = {row.name: {"recipe": row.recipe} | row.given(updates) | asked.cap(row.recipe) for row in chosen}
     summary = corpus.summary()
     about = {name: summary[name] for name in ("name", "sha256", "splits", "vocabulary_size")}
     plan = Plan(which.name, budget, protocol, samples, about, shared, own)

@@ -192,13 +192,13 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any]) -> st
     done = {line.row.name for line in found}
     absent = [row.name for row in table.rows if row.name not in done]
     caps = [math.log(min(splits["test"], MOST_SENTENCES)), math.log(64)]
-    said = ", ".join(f"{name}={value}" for name, value in shared.items())
     text = [
         f"# {table.title}",
         f"Corpus: {corpus['name']}, {splits['train']:,} sentences to train on, {splits['valid']:,} to choose the epoch "
         f"by, {splits['test']:,} that are measured; {corpus['vocabulary_size']:,} words. "
         f"Budget `{settings['budget']}`: {budget.summary}. Protocol `{settings['protocol']}`. "
-        f"The same for every row: {said}.",
+        f"The same for every row: {_said(shared)}."
+        + "".join(f" Only for {recipe}: {_said(options)}." for recipe, options in budget.caps.items()),
         f"Nats a sentence, `</s>` counted. NLL (IW): the importance-weighted bound by {settings['samples']} samples. ± "
         "is the standard deviation over seeds. MI has two estimators that do not compare: the aggregate one is at most "
         f"{caps[0]:.2f}, the one in batches of 64 at most {caps[1]:.2f}. Minutes are of training one run; the ratio is "
@@ -211,6 +211,10 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any]) -> st
         f"Source of the paper's numbers: {table.source}.",
     ]
     return "\n\n".join(part for part in text if part) + "\n"
+
+
+def _said(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
 # CSV and the picture.

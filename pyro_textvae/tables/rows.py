@@ -55,11 +55,16 @@ class Budget:
 
     settings  options of train(): sizes, epochs, the corpus's
     samples   importance samples of the NLL
+    caps      recipe -> options of it that bound what its updates cost, where that is many times a VAE's
     """
 
     summary: str
     settings: Mapping[str, Any]
     samples: int
+    caps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def cap(self, recipe: str) -> dict[str, Any]:
+        return dict(self.caps.get(recipe, {}))
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,32 @@ def test_the_csv_has_every_digit_and_the_units_in_its_names(made: Result):
     assert json.loads(rows[2]["options"]) == {"beta": 0.4} and float(rows[2]["seconds_of_training"]) > 0
 
 
+def test_rows_that_begin_with_an_autoencoder_share_it(data: Path, tmp_path: Path):
+    rows = (
+        Row("AE+BN", "bn_vae", {"gamma": 0.6}, init_from="ae"),
+        Row("AE+vMF", "vmf_vae", init_from="ae"),
+        Row("AE+wide", "vae", {"hidden": 9}, init_from="ae"),  # which the others' encoder does not fit
+    )
+    made = table(replace(TINY, rows=rows, timed="AE+BN"), data, tmp_path / "t", budget="smoke", progress=False)
+    shared = tmp_path / "t" / "ae" / "seed-0"
+    runs = [load(line.runs[0]) for line in made.lines]
+    assert [run.stages[0].directory.resolve() for run in runs] == [shared, shared, runs[2].directory / "ae"]
+    assert load(shared).recipe["recipe"] == "beta_vae" and load(shared).recipe["options"]["beta"] == 0
+    # Its epochs and its time are theirs, for each of them.
+    assert [line.epochs for line in made.lines] == [[4], [4], [4]]
+    assert made.lines[0].seconds == sum(row["seconds"] for stage in runs[0].stages for row in stage.history)
+    # A table that was moved finds it.
+    moved = (tmp_path / "t").rename(tmp_path / "elsewhere")
+    assert [stage.directory.resolve() for stage in load(moved / "ae+bn" / "seed-0").stages][0] == moved / "ae" / "seed-0"
+
+
+def test_a_budget_caps_what_is_dear_and_says_so(data: Path, tmp_path: Path):
+    capped = Budget("nothing", SIZES | {"epochs": 1}, samples=2, caps={"beta_vae": {"beta": 0.25}})
+    made = table(replace(TINY, budgets={"smoke": capped}), data, tmp_path, budget="smoke", seeds=1, progress=False)
+    assert load(made.lines[2].runs[0]).recipe["options"]["beta"] == 0.25
+    assert "Only for beta_vae: beta=0.25." in (tmp_path / "table.md").read_text(encoding="utf-8")
+
+
 # Called again.
 
 
