@@ -4,7 +4,7 @@
     python scripts/results.py measure ROW                valid and test, importance-weighted bound, pictures
     python scripts/results.py write                      docs/results.md and its pictures from every measured row
 
-DIR holds ptb/ (train, valid and test .txt.gz) and dailydialog/ (the JSON lines; converted by scripts/dailydialog.py).
+DIR holds ptb/ (train, valid and test .txt.gz) and dailydialog/ (the JSON lines; converted by scripts/corpora.py).
 Runs lie in runs/results/ROW. One size for all rows of a corpus; settings are in ROWS below.
 """
 
@@ -56,8 +56,8 @@ def corpus_folder(corpus: str, data: Path) -> Path:
         return data / corpus
     converted = Path("runs/data/dailydialog")
     if not converted.exists():
-        script = Path(__file__).with_name("dailydialog.py")
-        subprocess.run([sys.executable, str(script), str(data / corpus), str(converted)], check=True)
+        script = Path(__file__).with_name("corpora.py")
+        subprocess.run([sys.executable, str(script), corpus, str(data / corpus), str(converted)], check=True)
     return converted
 
 
