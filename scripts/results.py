@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import pyro_textvae
-from pyro_textvae.tables.engine import measured, trained
+from pyro_textvae.tables.engine import trained
 from pyro_textvae.tables.page import markdown
 
 RUNS = Path("runs/results")
@@ -68,7 +68,9 @@ def train(row: str, data: Path, seed: int) -> None:
 
 def measure(row: str) -> None:
     """The metrics of docs/results.md, with the importance-weighted bound on test, and the run's pictures."""
-    run = measured(pyro_textvae.load(RUNS / row), SAMPLES)
+    run = pyro_textvae.load(RUNS / row)
+    run.evaluate("valid")
+    run.evaluate("test", samples=SAMPLES)
     run.figures()
     run.report()
 

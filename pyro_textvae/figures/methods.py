@@ -1,6 +1,6 @@
-"""Methods side by side: what each pays in NLL, and what its code tells."""
+"""Methods side by side: what each pays in NLL, and what its code tells, to the decoder and to a classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,50 @@ def nll_against_information(methods: Sequence[Method], about: str = "") -> "Figu
         axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="#DDDDDD", fontsize=8.5)
     header(figure, "What the code tells, and what it costs", about + "; bars: standard deviation over seeds")
     _name(figure, axes, points)
+    return figure
+
+
+Points = Sequence[tuple[int, float, float | None]]
+"""(labels, accuracy in percent, its standard deviation)."""
+
+
+def accuracy_by_labels(panels: Mapping[str, Mapping[str, Points]], majority: float, about: str = "") -> "Figure":
+    """Accuracy over the number of labels: a panel for each way to classify, a line for each method.
+
+    Raises ValueError where there is no method.
+    """
+    if not any(any(lines.values()) for lines in panels.values()):
+        raise ValueError("no accuracy came, but a picture needs at least one")
+    figure = new_figure(10.5, 4.6)
+    every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (panel, lines) in zip(every, panels.items(), strict=True):
+        plain(axes)
+        counts = sorted({count for points in lines.values() for count, *_ in points})
+        for number, (name, points) in enumerate(lines.items()):
+            colour, turn = LABEL_COLOURS[number % len(LABEL_COLOURS)], number // len(LABEL_COLOURS)
+            axes.errorbar(
+                [count for count, *_ in points],
+                [mean for _, mean, _ in points],
+                yerr=[deviation or 0.0 for *_, deviation in points],
+                fmt=("-", "--", ":")[turn % 3] + MARKERS[number % len(MARKERS)],
+                color=colour,
+                markersize=4.5,
+                linewidth=1.3,
+                elinewidth=0.9,
+                capsize=2,
+                label=name,
+            )
+        axes.axhline(majority, color=FAINT, linewidth=0.9, linestyle="--", label="majority class")
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [f"{count:,}" for count in counts], fontsize=8.5)
+        axes.minorticks_off()
+        axes.set_title(panel, fontsize=10, color=INK, loc="left")
+        axes.set_xlabel("labels", fontsize=9.5, color=INK)
+        axes.grid(axis="y", color="#EEEEEE", linewidth=0.7)
+        axes.set_axisbelow(True)
+    every[0].set_ylabel("accuracy, percent", fontsize=9.5, color=INK)
+    figure.legend(*every[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8.5)
+    header(figure, "What a few labels find in the code", about + "; bars: standard deviation over labelled subsets")
     return figure
 
 

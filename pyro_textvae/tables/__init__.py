@@ -4,13 +4,17 @@
 >>> [row.name for row in TABLES["zhu2020"].choose(["VAE", "BN-VAE (0.7)"])]
 ['VAE', 'BN-VAE (0.7)']
 
-rows      what a table is, as data
-zhu2020   the table of the BN-VAE paper
-engine    table(): trains what is missing, and measures
-page      what was measured, as Markdown, CSV and a picture
+rows        what a table is, as data
+likelihood  the measure of language modelling
+few_labels  the measure of classification with few labels
+zhu2020     the tables of the BN-VAE paper
+engine      table(): trains what is missing, and measures
+page        what was measured, as Markdown, CSV and a picture
 """
 
 from pyro_textvae.tables.engine import TABLES, Result, table
-from pyro_textvae.tables.rows import Budget, Row, Table
+from pyro_textvae.tables.few_labels import FewLabels
+from pyro_textvae.tables.likelihood import Likelihood
+from pyro_textvae.tables.rows import Budget, Measure, Row, Table
 
-__all__ = ["TABLES", "Budget", "Result", "Row", "Table", "table"]
+__all__ = ["TABLES", "Budget", "FewLabels", "Likelihood", "Measure", "Result", "Row", "Table", "table"]

@@ -1,7 +1,7 @@
 """table(): train the rows of a table that are missing, measure them on test, and write what was found.
 
 OUTPUT/table.json       the settings, so that a table is never mixed from two
-OUTPUT/ROW/seed-N       a run each
+OUTPUT/ROW/seed-N       a run each, with what was measured of it in table_measurement.json
 OUTPUT/ae/seed-N        the autoencoder that rows with init_from="ae" begin with, trained once for all of them
 OUTPUT/table.md, table.csv, table.png
 """
@@ -27,10 +27,10 @@ from pyro_textvae.run import Run
 from pyro_textvae.size import Size
 from pyro_textvae.tables import page
 from pyro_textvae.tables.rows import Budget, Row, Table
-from pyro_textvae.tables.zhu2020 import ZHU2020
-from pyro_textvae.training import Diverged, Training, device_of, sorted_options, train
+from pyro_textvae.tables.zhu2020 import ZHU2020, ZHU2020_LABELS
+from pyro_textvae.training import MEASUREMENT, Diverged, Training, device_of, sorted_options, train
 
-TABLES = {each.name: each for each in (ZHU2020,)}
+TABLES = {each.name: each for each in (ZHU2020, ZHU2020_LABELS)}
 
 FORMAT = 1
 """Of table.json."""
@@ -104,7 +104,7 @@ def table(
     output, where = Path(output), device_of(device)
     _claim(output, plan)
     todo = [(row, seed) for row in chosen for seed in range(row.seeds if seeds is None else seeds)]
-    missing = [(row, seed) for row, seed in todo if not _finished(run_of(output, row, seed), plan.samples)]
+    missing = [each for each in todo if _measurement(which, run_of(output, *each), plan.samples) is None]
     failed: dict[str, str] = {}
     began = time.monotonic()
     with tqdm(
@@ -124,7 +124,7 @@ def table(
                     options["init_from"] = autoencoder_of(output, seed)
                     trained("beta_vae", data, options["init_from"], **of_all, **AUTOENCODER | plan.shared)
                 run = trained(row.recipe, data, run_of(output, row, seed), **of_all, **options)
-                measured(run, plan.samples, where)
+                measured(which, run, plan.samples, where)
             except Diverged as error:
                 failed[f"{row.name}, seed {seed}"] = str(error)
             except ValueError as error:
@@ -175,21 +175,20 @@ def trained(recipe: str, data: Any, directory: Path, **options: Any) -> Run:
     return train(recipe, data, output=directory, resume=begun, finish=False, **options)
 
 
-def measured(run: Run, samples: int, device: Any = "cpu") -> Run:
-    """Evaluate a run's best weights: valid for its verdict, then test with the importance-weighted bound."""
+def measured(which: Table, run: Run, samples: int, device: Any) -> None:
+    """Measure a run's best weights as its table does, into MEASUREMENT."""
     run.vae.to(device)
-    run.evaluate("valid")
-    run.evaluate("test", samples=samples)
-    return run
+    numbers = which.measure.numbers(run, samples)
+    write_json(run.directory / MEASUREMENT, {"table": which.name, "samples": samples, "numbers": numbers})
 
 
-def _finished(directory: Path, samples: int) -> bool:
-    """Whether a run is trained and measured, which writes its numbers on test last."""
-    if not (directory / "recipe.json").exists():
-        return False
-    test = Run(directory).metrics.get("test", {})
-    has_bound = "nll_elbo_nats_per_sentence" in test
-    return bool(test) and test.get("importance_samples") == (samples if has_bound else None)
+def _measurement(which: Table, directory: Path, samples: int) -> page.Measured | None:
+    """What was measured of a run; None if it is not trained, or not measured yet as this table does."""
+    path = directory / MEASUREMENT
+    found = read_json(path) if path.exists() else {}
+    if (found.get("table"), found.get("samples")) != (which.name, samples):
+        return None
+    return page.Measured(Run(directory), found["numbers"])
 
 
 # What is to be trained.
@@ -250,6 +249,7 @@ def _plan(
     corpus = Corpus.open(data, **{name: value for name, value in shared.items() if name in of_corpus})
     if not len(corpus.splits.get("test", ())):
         raise ValueError(f"{data} has no test split, on which a table is measured: add one, as test.txt in a folder")
+    which.measure.check(corpus)
     training = Training(**{name: shared[name] for name in ("batch_size", "epochs") if name in shared})
     updates = training.epochs * len(Batches(corpus.splits["train"], training.batch_size))
     own = {row.name: {"recipe": row.recipe} | row.given(updates) | asked.cap(row.recipe) for row in chosen}
@@ -323,13 +323,13 @@ def _jsonable(value: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"the settings of a table cannot be written to table.json: {error}") from error
 
 
-def finished_runs(which: Table, output: Path, samples: int) -> dict[str, list[Run]]:
+def finished_runs(which: Table, output: Path, samples: int) -> dict[str, list[page.Measured]]:
     """The finished runs of each row that has any, in the order of the table and of their seeds."""
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[page.Measured]] = {}
     for row in which.rows:
         numbers = (path.name.removeprefix("seed-") for path in (output / row.folder).glob("seed-*"))
         seeds = sorted(int(number) for number in numbers if number.isdigit())
-        runs = [Run(run_of(output, row, seed)) for seed in seeds if _finished(run_of(output, row, seed), samples)]
+        runs = [run for seed in seeds if (run := _measurement(which, run_of(output, row, seed), samples))]
         if runs:
             found[row.name] = runs
     return found

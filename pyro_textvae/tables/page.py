@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,43 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from pyro_textvae.checkpoint import write_atomically
-from pyro_textvae.evaluation.collapse import MOST_SENTENCES
 from pyro_textvae.run import Run
-from pyro_textvae.tables.rows import Row, Table
+from pyro_textvae.tables.rows import Row, Spread, Table
 
 FILES = ("table.md", "table.csv", "table.png")
 
-MEASURES = {
-    "nll_importance_weighted_nats_per_sentence": "NLL (IW)",
-    "nll_elbo_nats_per_sentence": "NLL (ELBO)",
-    "kl_nats_per_sentence": "KL",
-    "mutual_information_aggregate_nats": "MI (aggregate)",
-    "mutual_information_in_batch_nats": "MI (in batch)",
-    "active_units": "AU",
-}
-NLL, MI = "nll_importance_weighted_nats_per_sentence", "mutual_information_aggregate_nats"
-
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean over seeds and standard deviation (n - 1; None of one seed)."""
+class Measured:
+    """A finished run and what its table measured of it."""
 
-    mean: float
-    deviation: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f}" + ("" if self.deviation is None else f" ± {self.deviation:.2f}")
+    run: Run
+    numbers: Mapping[str, float | list[float]]
 
 
 @dataclass(frozen=True)
 class Line:
     """What the finished runs of a row come to.
 
-    measures              those of MEASURES that the row has, on test
+    measures              those of the table's numbers that all of its runs have
     seconds               of training a run, validation not counted
     seconds_per_example   the same for each training sentence that was seen
     time_ratio            to those of the table's timed row; None where it is not trained
@@ -65,19 +46,19 @@ class Line:
     time_ratio: float | None = None
 
     @classmethod
-    def of(cls, row: Row, runs: Sequence[Run], sentences: int, timed: Sequence[Run]) -> "Line":
-        metrics = [run.metrics["test"] for run in runs]
+    def of(cls, row: Row, measured: Sequence[Measured], sentences: int, timed: Sequence[Measured]) -> "Line":
+        found, runs = [each.numbers for each in measured], [each.run for each in measured]
         per_example = statistics.fmean(_seconds_per_example(run, sentences) for run in runs)
-        beside = [_seconds_per_example(run, sentences) for run in timed]
+        beside = [_seconds_per_example(each.run, sentences) for each in timed]
         return cls(
             row,
             runs=[str(run.directory) for run in runs],
             seeds=[run.recipe["seed"] for run in runs],
             epochs=[_epochs(run) for run in runs],
             measures={
-                name: Spread.of([each[name] for each in metrics])
-                for name in MEASURES
-                if all(name in each for each in metrics)
+                name: Spread.of([value for each in found for value in _listed(each[name])])
+                for name in found[0]
+                if all(name in each for each in found)
             },
             verdicts=[run.verdict.state for run in runs],
             seconds=statistics.fmean(_seconds(run) for run in runs),
@@ -104,7 +85,11 @@ class Line:
         }
 
 
-def lines(table: Table, runs: Mapping[str, Sequence[Run]], sentences: int) -> list[Line]:
+def _listed(value: float | list[float]) -> list[float]:
+    return value if isinstance(value, list) else [value]
+
+
+def lines(table: Table, runs: Mapping[str, Sequence[Measured]], sentences: int) -> list[Line]:
     """A line for each row that has finished runs; `sentences` are those of the training split."""
     timed = runs.get(table.timed, ())
     return [Line.of(row, runs[row.name], sentences, timed) for row in table.rows if row.name in runs]
@@ -133,7 +118,9 @@ def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
 
 def cells(table: Table, found: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
     """Head and body of the table: ours, then the published numbers, in columns that say so."""
-    measures = {name: title for name, title in MEASURES.items() if any(name in line.measures for line in found)}
+    measures = {
+        name: title for name, title in table.measure.titles.items() if any(name in line.measures for line in found)
+    }
     published = table.published_columns
     head = ["", *measures.values(), "verdict", "seeds", "epochs", "minutes", f"time an example / {table.timed}"]
     head += [f"paper's {corpus}: {measure}" for corpus, measure in published]
@@ -153,14 +140,11 @@ def cells(table: Table, found: Sequence[Line]) -> tuple[list[str], list[list[str
     return head, body
 
 
-IN_SHORT = ("NLL (IW)", "KL", "MI (aggregate)", "AU", "verdict", "seeds")
-
-
 def columns(table: Table, found: Sequence[Line]) -> list[str]:
-    """The lines of a short table for a terminal: of ours, what there is of IN_SHORT and the time."""
+    """The lines of a short table for a terminal: of ours, what the measure calls short, the verdict and the time."""
     head, body = cells(table, found)
     time = next(title for title in head if title.startswith("time "))
-    kept = [i for i, title in enumerate(head) if i == 0 or title in (*IN_SHORT, time)]
+    kept = [i for i, title in enumerate(head) if i == 0 or title in (*table.measure.short, "verdict", "seeds", time)]
     rows = [[row[i] for i in kept] for row in (head, *body)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -185,13 +169,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{max(1, round(seconds / 60))} min"
 
 
-def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any]) -> str:
+def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any], pictured: bool) -> str:
     """table.md: settings, table, picture, notes. `settings` is what table.json holds."""
     corpus, shared = settings["corpus"], settings["shared"]
     splits, budget = corpus["splits"], table.budgets[settings["budget"]]
     done = {line.row.name for line in found}
     absent = [row.name for row in table.rows if row.name not in done]
-    caps = [math.log(min(splits["test"], MOST_SENTENCES)), math.log(64)]
     text = [
         f"# {table.title}",
         f"Corpus: {corpus['name']}, {splits['train']:,} sentences to train on, {splits['valid']:,} to choose the epoch "
@@ -199,14 +182,12 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any]) -> st
         f"Budget `{settings['budget']}`: {budget.summary}. Protocol `{settings['protocol']}`. "
         f"The same for every row: {_said(shared)}."
         + "".join(f" Only for {recipe}: {_said(options)}." for recipe, options in budget.caps.items()),
-        f"Nats a sentence, `</s>` counted. NLL (IW): the importance-weighted bound by {settings['samples']} samples. ± "
-        "is the standard deviation over seeds. MI has two estimators that do not compare: the aggregate one is at most "
-        f"{caps[0]:.2f}, the one in batches of 64 at most {caps[1]:.2f}. Minutes are of training one run; the ratio is "
-        "of training time for each sentence seen, so it does not depend on how many epochs a row took. Columns of the "
-        "paper are as printed, on its own corpora and at its own sizes: they are no goal for the columns of ours.",
+        f"{table.measure.about(settings)} ± is the standard deviation over seeds. Minutes are of training one run; the "
+        "ratio is of training time for each sentence seen, so it does not depend on how many epochs a row took. "
+        "Columns of the paper are as printed, on its own corpora and at its own sizes: no goal for the columns of ours.",
         "\n".join(markdown(*cells(table, found))),
         f"Not trained yet: {', '.join(absent)}." if absent else "",
-        "![NLL against mutual information](table.png)" if any(NLL in line.measures for line in found) else "",
+        "![The table as a picture](table.png)" if pictured else "",
         "\n".join(f"- {note}" for note in table.notes),
         f"Source of the paper's numbers: {table.source}.",
     ]
@@ -223,7 +204,7 @@ def _said(options: Mapping[str, Any]) -> str:
 def comma_separated(table: Table, found: Sequence[Line]) -> str:
     """table.csv: the same with every digit, names and units as in evaluation.json."""
     head = ["row", "recipe", "options", "init_from", "seeds", "epochs"]
-    head += [f"{name}{end}" for name in MEASURES for end in ("", "_standard_deviation")]
+    head += [f"{name}{end}" for name in table.measure.titles for end in ("", "_standard_deviation")]
     head += ["verdicts", "seconds_of_training", "seconds_per_example", f"time_per_example_over_{table.timed}"]
     head += [f"published_{corpus}_{measure}" for corpus, measure in table.published_columns]
     written = io.StringIO()
@@ -231,7 +212,7 @@ def comma_separated(table: Table, found: Sequence[Line]) -> str:
     writer.writerow(head)
     for line in found:
         numbers: list[Any] = []
-        for name in MEASURES:
+        for name in table.measure.titles:
             spread = line.measures.get(name)
             numbers += [spread.mean, spread.deviation] if spread else [None, None]
         writer.writerow(
@@ -246,22 +227,20 @@ def comma_separated(table: Table, found: Sequence[Line]) -> str:
 
 
 def write(table: Table, output: Path, found: Sequence[Line], settings: Mapping[str, Any]) -> None:
-    """Write the three FILES; the picture where there is an NLL to show."""
-    from pyro_textvae.figures.methods import Method, nll_against_information
+    """Write the three FILES; the picture where there is something to show."""
     from pyro_textvae.figures.style import save
 
-    write_atomically(output / "table.md", page(table, found, settings).encode())
+    picture = table.measure.picture(
+        {line.row.name: line.measures for line in found},
+        {
+            line.row.name: f"encoder from a pretrained {line.row.init_from.upper()}"
+            if line.row.init_from
+            else "from scratch"
+            for line in found
+        },
+        f"{settings['corpus']['name']}, test; budget {settings['budget']}, protocol {settings['protocol']}",
+    )
+    write_atomically(output / "table.md", page(table, found, settings, picture is not None).encode())
     write_atomically(output / "table.csv", comma_separated(table, found).encode())
-    methods = [
-        Method(
-            line.row.name,
-            nll=(line.measures[NLL].mean, line.measures[NLL].deviation),
-            information=(line.measures[MI].mean, line.measures[MI].deviation) if MI in line.measures else None,
-            group=f"encoder from a pretrained {line.row.init_from.upper()}" if line.row.init_from else "from scratch",
-        )
-        for line in found
-        if NLL in line.measures
-    ]
-    if methods:
-        about = f"{settings['corpus']['name']}, test; budget {settings['budget']}, protocol {settings['protocol']}"
-        save(nll_against_information(methods, about), output / "table.png")
+    if picture is not None:
+        save(picture, output / "table.png")

@@ -1,10 +1,18 @@
-"""What a table is: rows, budgets and protocols, as data. Nothing here trains."""
+"""What a table is: rows, budgets, protocols and a measure, as data. Nothing here trains."""
 
+import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pyro_textvae.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pyro_textvae.corpus import Corpus
+    from pyro_textvae.run import Run
 
 GREEK = {"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "λ": "lambda"}
 
@@ -54,7 +62,7 @@ class Budget:
     """How large and how long, the same for every row.
 
     settings  options of train(): sizes, epochs, the corpus's
-    samples   importance samples of the NLL
+    samples   of what the table measures: importance samples of an NLL, or labelled subsets of an accuracy
     caps      recipe -> options of it that bound what its updates cost, where that is many times a VAE's
     """
 
@@ -68,9 +76,59 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Mean over seeds and standard deviation (n - 1; None of one value)."""
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" + ("" if self.deviation is None else f" ± {self.deviation:.2f}")
+
+
+Found = Mapping[str, Mapping[str, Spread]]
+"""Row -> number -> mean and deviation."""
+
+
+class Measure(ABC):
+    """What a table finds out about a trained run, and how it is shown.
+
+    titles   number -> the column that it is shown in; a run that lacks one of them shows a dash
+    short    titles of those that a terminal has room for
+    """
+
+    titles: ClassVar[Mapping[str, str]]
+    short: ClassVar[Sequence[str]]
+
+    def check(self, corpus: "Corpus") -> None:
+        """Raise ValueError for a corpus that lacks what is measured, before anything is trained."""
+        return
+
+    @abstractmethod
+    def numbers(self, run: "Run", samples: int) -> dict[str, float | list[float]]:
+        """Measure the best weights, on test; a list where one run has a number for each of several draws.
+
+        The run is evaluated on valid as well, by which its verdict goes.
+        """
+
+    @abstractmethod
+    def about(self, settings: Mapping[str, Any]) -> str:
+        """A paragraph that says what the columns are; `settings` is what table.json holds."""
+
+    @abstractmethod
+    def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":
+        """The rows' numbers as a picture, each row of a group; None where there is nothing to draw."""
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows that share a corpus, a budget and a protocol.
 
+    measure    what is measured of each
     protocols  name -> options of train(): how every row is optimised; the first is the default
     timed      the row whose time per example is 1
     notes      what a reader has to know to compare, a paragraph each
@@ -82,6 +140,7 @@ class Table:
     rows: Sequence[Row]
     budgets: Mapping[str, Budget]
     protocols: Mapping[str, Mapping[str, Any]]
+    measure: Measure
     timed: str = "VAE"
     notes: Sequence[str] = ()
 

@@ -14,11 +14,15 @@ from typing import Any
 
 import pytest
 
-from pyro_textvae import load
+from pyro_textvae import load, train
 from pyro_textvae.cli import main
 from pyro_textvae.loop import Loop
-from pyro_textvae.tables import Budget, Result, Row, Table, engine, table
-from pyro_textvae.tables.page import MEASURES, MI, NLL, Spread, duration
+from pyro_textvae.tables import Budget, FewLabels, Likelihood, Result, Row, Table, engine, table
+from pyro_textvae.tables.few_labels import MAJORITY, METHODS, accuracy
+from pyro_textvae.tables.likelihood import MI, NLL
+from pyro_textvae.tables.page import duration
+from pyro_textvae.tables.rows import Spread
+from pyro_textvae.training import MEASUREMENT
 from tests.tiny import some_texts
 
 SIZES = {"hidden": 8, "embedding": 8, "latent": 3, "batch_size": 16, "epochs": 2}
@@ -33,6 +37,7 @@ TINY = Table(
     ),
     budgets={"smoke": Budget("nothing", SIZES, samples=3), "small": Budget("more", SIZES | {"hidden": 9}, samples=4)},
     protocols={"modern": {}, "old": {"optimizer": "sgd"}},
+    measure=Likelihood(),
     notes=("Nobody said so.",),
 )
 
@@ -88,7 +93,7 @@ def test_options_that_count_updates_are_shares_of_those_planned(made: Result):
 def test_numbers_are_mean_and_deviation_over_seeds(made: Result):
     vae = made.lines[1]
     tests = [load(directory).metrics["test"] for directory in vae.runs]
-    for name in MEASURES:
+    for name in Likelihood.titles:
         values = [test[name] for test in tests]
         assert vae.measures[name].mean == pytest.approx(statistics.fmean(values))
         assert vae.measures[name].deviation == pytest.approx(statistics.stdev(values))
@@ -168,12 +173,56 @@ def test_a_finished_table_is_only_read_again(made: Result, data: Path):
     assert {path.name: path.read_bytes() for path in made.files} == before
 
 
-def test_a_run_that_was_measured_otherwise_by_hand_is_measured_again(made: Result, data: Path, tmp_path: Path):
+def test_what_is_measured_by_hand_does_not_change_the_table(made: Result, data: Path, tmp_path: Path):
     output = tmp_path / "copy"
     shutil.copytree(made.output, output)
     load(output / "lm" / "seed-0").evaluate("test")
-    result = table(TINY, data, output, budget="smoke", progress=False)
-    assert result.lines[0].measures == made.lines[0].measures
+    assert table(TINY, data, output, budget="smoke", progress=False).lines[0].measures == made.lines[0].measures
+
+
+def test_a_run_that_was_trained_on_is_measured_again(made: Result, data: Path, tmp_path: Path):
+    output, run = tmp_path / "copy", tmp_path / "copy" / "lm" / "seed-0"
+    shutil.copytree(made.output, output)
+    measured = json.loads((run / MEASUREMENT).read_text())
+    train("lstm_lm", data, output=run, resume=True, finish=False, progress=False, **SIZES | {"epochs": 3})
+    assert not (run / MEASUREMENT).exists()
+    result = engine.finished_runs(TINY, output, 3)
+    assert "LM" not in result and result["VAE"][0].numbers.keys() == measured["numbers"].keys() | {
+        MI,
+        "active_units",
+    } | {"mutual_information_in_batch_nats"}
+
+
+LABELLED = replace(TINY, name="labelled", rows=TINY.rows[1:], measure=FewLabels())
+
+
+def test_a_table_of_accuracies_has_a_number_for_each_subset_of_labels(tmp_path: Path):
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    for number, split in enumerate(("train", "valid", "test")):
+        texts = some_texts(120 if split == "train" else 30, seed=number)
+        rows = [f"{'even' if len(text.split()) % 2 else 'odd'}\t{text}" for text in texts]
+        (folder / f"{split}.tsv").write_text("\n".join(rows))
+    made = table(LABELLED, folder, tmp_path / "t", budget="smoke", seeds=1, progress=False)
+    line = made.lines[0]
+    # Of COUNTS there are labels for 100 alone, of which three subsets are drawn.
+    assert {name for name in line.measures if name.startswith("accuracy")} == {
+        MAJORITY,
+        *(accuracy(method, 100) for method in METHODS),
+    }
+    run = load(line.runs[0])
+    for method, options in METHODS.items():
+        shares = [100 * share for share in run.classify(seeds=3, **options).accuracies[100]]
+        assert line.measures[accuracy(method, 100)] == Spread.of(shares)
+    page = (tmp_path / "t" / "table.md").read_text(encoding="utf-8")
+    assert "frozen, 100" in page and "over 3 labelled subsets" in page
+    assert (tmp_path / "t" / "table.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("nothing_is_trained")
+def test_a_table_of_accuracies_needs_labels(data: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match="has no label column"):
+        table(LABELLED, data, tmp_path / "t", budget="smoke", progress=False)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

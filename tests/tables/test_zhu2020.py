@@ -3,7 +3,7 @@
 import pytest
 
 from pyro_textvae.tables import Row, engine
-from pyro_textvae.tables.zhu2020 import COMMON, PRETRAINED, PROTOCOLS, SCRATCH, ZHU2020
+from pyro_textvae.tables.zhu2020 import COMMON, PRETRAINED, PROTOCOLS, SCRATCH, ZHU2020, ZHU2020_LABELS
 
 
 def number(printed: str) -> float | None:
@@ -38,7 +38,14 @@ def test_the_rows_that_the_claims_rest_on_are_repeated():
     }
 
 
-@pytest.mark.parametrize("row", ZHU2020.rows, ids=lambda row: row.folder)
+def test_the_table_of_labels_has_the_eight_rows_of_the_paper_at_five_sizes():
+    assert len(ZHU2020_LABELS.rows) == 8
+    for row in ZHU2020_LABELS.rows:
+        accuracies = [float(each) for each in row.published["Yelp (sampled)"].values()]
+        assert len(accuracies) == 5 and all(60 < each < 96 for each in accuracies)
+
+
+@pytest.mark.parametrize("row", (*ZHU2020.rows, *ZHU2020_LABELS.rows), ids=lambda row: row.folder)
 def test_every_row_can_be_trained_at_every_budget(row: Row):
     for budget in ZHU2020.budgets.values():
         assert {name: budget.settings[name] for name in COMMON} == COMMON

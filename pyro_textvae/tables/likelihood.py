@@ -1,0 +1,56 @@
+"""The measure of language modelling: what a sentence costs, and what its code tells."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pyro_textvae.evaluation.collapse import MOST_SENTENCES
+from pyro_textvae.run import Run
+from pyro_textvae.tables.rows import Found, Measure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NLL, MI = "nll_importance_weighted_nats_per_sentence", "mutual_information_aggregate_nats"
+
+
+class Likelihood(Measure):
+    """NLL by both bounds, KL, mutual information by both estimators, active units."""
+
+    titles = {
+        NLL: "NLL (IW)",
+        "nll_elbo_nats_per_sentence": "NLL (ELBO)",
+        "kl_nats_per_sentence": "KL",
+        MI: "MI (aggregate)",
+        "mutual_information_in_batch_nats": "MI (in batch)",
+        "active_units": "AU",
+    }
+    short = ("NLL (IW)", "KL", "MI (aggregate)", "AU")
+
+    def numbers(self, run: Run, samples: int) -> dict[str, float | list[float]]:
+        run.evaluate("valid")
+        test = run.evaluate("test", samples=samples)
+        return {name: test[name] for name in self.titles if name in test}
+
+    def about(self, settings: Mapping[str, Any]) -> str:
+        caps = [math.log(min(settings["corpus"]["splits"]["test"], MOST_SENTENCES)), math.log(64)]
+        return (
+            "Nats a sentence, `</s>` counted. NLL (IW): the importance-weighted bound by "
+            f"{settings['samples']} samples. MI has two estimators that do not compare: the aggregate one is at most "
+            f"{caps[0]:.2f}, the one in batches of 64 at most {caps[1]:.2f}."
+        )
+
+    def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":
+        from pyro_textvae.figures.methods import Method, nll_against_information
+
+        methods = [
+            Method(
+                name,
+                nll=(numbers[NLL].mean, numbers[NLL].deviation),
+                information=(numbers[MI].mean, numbers[MI].deviation) if MI in numbers else None,
+                group=groups[name],
+            )
+            for name, numbers in found.items()
+            if NLL in numbers
+        ]
+        return nll_against_information(methods, about) if methods else None
