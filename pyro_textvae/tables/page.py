@@ -184,7 +184,7 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any], pictu
         + "".join(f" Only for {recipe}: {_said(options)}." for recipe, options in budget.caps.items()),
         f"{table.measure.about(settings)} ± is the standard deviation over seeds. Minutes are of training one run; the "
         "ratio is of training time for each sentence seen, so it does not depend on how many epochs a row took. "
-        "Columns of the paper are as printed, on its own corpora and at its own sizes: no goal for the columns of ours.",
+        "Columns of the paper are as printed, on its own corpora and at its own sizes: no goal for ours.",
         "\n".join(markdown(*cells(table, found))),
         f"Not trained yet: {', '.join(absent)}." if absent else "",
         "![The table as a picture](table.png)" if pictured else "",

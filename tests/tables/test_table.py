@@ -184,7 +184,8 @@ def test_a_run_that_was_trained_on_is_measured_again(made: Result, data: Path, t
     output, run = tmp_path / "copy", tmp_path / "copy" / "lm" / "seed-0"
     shutil.copytree(made.output, output)
     measured = json.loads((run / MEASUREMENT).read_text())
-    train("lstm_lm", data, output=run, resume=True, finish=False, progress=False, **SIZES | {"epochs": 3})
+    longer: dict[str, Any] = SIZES | {"epochs": 3}
+    train("lstm_lm", data, output=run, resume=True, finish=False, progress=False, **longer)
     assert not (run / MEASUREMENT).exists()
     result = engine.finished_runs(TINY, output, 3)
     assert "LM" not in result and result["VAE"][0].numbers.keys() == measured["numbers"].keys() | {
