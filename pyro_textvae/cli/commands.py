@@ -187,19 +187,19 @@ def table(
 
     For example: pyro-textvae table zhu2020 --data reviews/ --output runs/reviews-table --budget small
 
-    zhu2020 is the table of the BN-VAE paper. Stopped and called again, it goes on where it was and trains nothing
-    twice. It writes table.md, table.csv and table.png (NLL against mutual information), with the paper's numbers beside
-    ours.
+    zhu2020 is the language-modelling table of the BN-VAE paper, zhu2020-labels its classification with few labels.
+    Stopped and called again, it goes on where it was and trains nothing twice. It writes table.md, table.csv and
+    table.png, with the paper's numbers beside ours.
 
     Args:
-        name: which table: zhu2020
+        name: which table: zhu2020, zhu2020-labels
         data: a folder with train, valid and test; or whatever 'train' takes that has a test split
         output: the directory of the table and its runs; without one it goes to runs/TABLE
         budget: how large and how long: smoke (does it work? in minutes), small (for a CPU), paper (for a GPU)
         protocol: how all of it is optimised: modern (AdamW; the default) or zhu2020 (the paper's own)
         rows: only these, with commas between: "VAE,BN-VAE (0.7)"
         seeds: runs of each row; by default 3 of the rows that matter most and 1 of the others
-        samples: importance samples of the NLL (default: the budget's)
+        samples: importance samples of the NLL, or labelled subsets (default: the budget's)
         epochs: passes over the training text (default: the budget's)
         device: auto, cpu, cuda or cuda:1
         settings: a size or an option of the training or the corpus, for all rows: --set hidden=64
