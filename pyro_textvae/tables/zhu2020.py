@@ -156,7 +156,7 @@ BUDGETS = {
         "an eighth of the paper's hidden size and a twentieth of its epochs, for CPUs",
         COMMON | {"embedding": 64, "hidden": 128, "epochs": 5, "max_vocabulary": 10_004},
         samples=100,
-        caps={"sa_vae": {"steps": 5}, "lagging_vae": {"block": 5, "most": 15}},
+        caps={"sa_vae": {"steps": 2}, "lagging_vae": {"block": 5, "most": 15}},
     ),
     "paper": Budget(
         "the paper's sizes on Yahoo and Yelp: for a GPU",
