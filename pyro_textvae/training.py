@@ -137,8 +137,8 @@ def train(
     return run
 
 
-MEASURED = ("evaluation.json", "report.md")
-"""What `_finish` leaves, the last of it last: it speaks of weights that more training replaces."""
+MEASURED = ("generation.json", "evaluation.json", "report.md")
+"""What speaks of weights that more training replaces; the last of what `_finish` leaves is last."""
 
 
 def _finish(run: Run, corpus: Corpus, seed: int, progress: bool) -> None:
