@@ -69,8 +69,8 @@ def self_bleu(split: Split) -> float | None:
     """Mean over sentences of the BLEU, 0 to 100, of each against all the others as its references (Zhu et al. 2018).
 
     Sentence BLEU as sacrebleu has it: up to 4-grams, exponential smoothing, effective order (a sentence of three words
-    is judged by its 3-grams). Empty sentences are left out; None where fewer than two are left. The time grows as
-    the number of words, but for the lengths, which are compared pair by pair.
+    is judged by its 3-grams). Empty sentences are left out; None where fewer than two are left. It rises with the
+    number of sentences.
 
     Raises ImportError where sacrebleu is missing.
     """
