@@ -7,6 +7,7 @@
     last.safetensors  weights, optimiser, random numbers and place in the data: what resuming needs
     metrics.jsonl     a row an epoch
     evaluation.json   metrics of the best weights, by split
+    generation.json   how the text that they write compares with real text, and how that was measured
     figures/          pictures
     report.md         verdict, metrics, samples and pictures on one page
     ae/               the run of the autoencoder that it began with (init_from="ae")
@@ -30,7 +31,18 @@ from pyro_textvae.batch import Batch
 from pyro_textvae.checkpoint import FORMAT, load_tensors, read_json, write_atomically, write_json
 from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
 from pyro_textvae.errors import did_you_mean
-from pyro_textvae.evaluation import Classification, Verdict, classification, evaluate, generation, judge
+from pyro_textvae.evaluation import (
+    Classification,
+    Generation,
+    LanguageModelBudget,
+    Verdict,
+    classification,
+    evaluate,
+    evaluate_generation,
+    generated,
+    generation,
+    judge,
+)
 from pyro_textvae.evaluation.codes import mean_code, on_sphere, on_support, variables_of
 from pyro_textvae.evaluation.generation import Decoding
 from pyro_textvae.evaluation.interpretation import Components, describe_components
@@ -290,6 +302,66 @@ class Run:
         write_json(self.directory / "evaluation.json", self.metrics | {split: measured})
         return measured
 
+    def evaluate_generation(
+        self,
+        split: str = "test",
+        *,
+        measures: Sequence[str] = generated.MEASURES,
+        sentences: int = generated.SENTENCES,
+        decoding: Decoding = "sample",
+        temperature: float = 1.0,
+        max_length: int | None = None,
+        self_bleu_sentences: int = generated.SELF_BLEU_SENTENCES,
+        budget: LanguageModelBudget | None = None,
+        language_model: "Run | str | os.PathLike[str] | None" = None,
+        seed: int = 0,
+    ) -> Generation:
+        """Generate text with the best weights and measure it against the run's corpus; prints as a page.
+
+        It goes to generation.json, settings and all, in place of what was measured before.
+
+        split                what language models are measured on
+        measures             some of "reverse_perplexity", "forward_perplexity", "word_kl", "distinct" and "self_bleu"
+                             (which needs sacrebleu)
+        sentences            how many are generated
+        decoding, temperature, max_length   how; max_length None: as the corpus was cut
+        self_bleu_sentences  how many of them self-BLEU compares with each other
+        budget               how the measuring language models are made and trained: `LanguageModelBudget`
+        language_model       a run of 'lstm_lm' on the same corpus, which spares training one on the training split for
+                             the forward perplexity
+
+        It trains up to two language models, on the device of `run.vae`. Raises ValueError for a run that cannot be
+        sampled from. What each number means, and how the published ones were got: `evaluation/generated.py`.
+        """
+        given = None
+        if language_model is not None:
+            other = language_model if isinstance(language_model, Run) else Run(language_model)
+            given = (str(other.directory), self._real_language_model(other))
+        found = evaluate_generation(
+            self.vae,
+            self.corpus,
+            split,
+            measures=measures,
+            sentences=sentences,
+            decoding=decoding,
+            temperature=temperature,
+            max_length=max_length,
+            self_bleu_sentences=self_bleu_sentences,
+            budget=budget,
+            language_model=given,
+            seed=seed,
+        )
+        write_json(self.directory / "generation.json", found.data())
+        return found
+
+    @property
+    def generation(self) -> Generation:
+        """What evaluate_generation last measured."""
+        path = self.directory / "generation.json"
+        if not path.exists():
+            raise ValueError(f"no text of {self.directory} was measured yet: call run.evaluate_generation() first")
+        return Generation(**read_json(path))
+
     def classify(
         self,
         texts: Sequence[str] | None = None,
@@ -361,6 +433,20 @@ class Run:
             raise ValueError(
                 f"a {self.name!r} has no code: encode, interpolate and classify need a VAE such as 'dem_vae'"
             )
+
+    def _real_language_model(self, other: "Run") -> TextVAE:
+        """The model of a run that is a language model of this run's corpus."""
+        if other.vae.prior.code:
+            raise ValueError(
+                f"{other.directory} is a run of {other.name!r}, which is no language model: give one of 'lstm_lm'"
+            )
+        here, there = (read_json(run.directory / "corpus.json")["sha256"] for run in (self, other))
+        if here != there or self.vocabulary != other.vocabulary:
+            raise ValueError(
+                f"the language model {other.directory} was trained on another corpus than {self.directory}, or with "
+                "another vocabulary or split of it: train 'lstm_lm' with the same data, seed and corpus options"
+            )
+        return other.vae
 
     def _mixture(self) -> WithComponents:
         if not isinstance(self.vae.posterior, WithComponents):

@@ -129,19 +129,19 @@ def train(
         elif progress:
             tqdm.write(corpus.describe())
         if not loop.done:
-            for name in (*FINISHED, MEASUREMENT):  # they speak of weights that more training replaces
+            for name in MEASURED:
                 (directory / name).unlink(missing_ok=True)
             loop.run()
-        if finish and not (directory / FINISHED[-1]).exists():
+        if finish and not (directory / MEASURED[-1]).exists():
             _finish(run, corpus, seed, progress)
     return run
 
 
-FINISHED = ("evaluation.json", "report.md")
-"""What `_finish` leaves, the last of it last."""
-
 MEASUREMENT = "table_measurement.json"
 """What a table has measured of a run."""
+
+MEASURED = (MEASUREMENT, "generation.json", "evaluation.json", "report.md")
+"""What speaks of weights that more training replaces; the last of what `_finish` leaves is last."""
 
 
 def _finish(run: Run, corpus: Corpus, seed: int, progress: bool) -> None:

@@ -17,6 +17,7 @@ import pytest
 from pyro_textvae import load, recipes
 from pyro_textvae.cli import COMMANDS, commands, main, options
 from pyro_textvae.cli.arguments import State
+from pyro_textvae.evaluation import generated
 from pyro_textvae.evaluation.verdict import State as VerdictState
 from pyro_textvae.training import Diverged, Training
 from tests.tiny import some_texts
@@ -241,6 +242,26 @@ def test_verdict_explains_and_fails_on_what_it_was_told(run: Path, say):
     for asked in get_args(State):
         fails = asked == state.replace(" ", "-") or asked == "unhealthy" or (asked == "collapse" and "coll" in state)
         assert say("verdict", run, "--fail-on", asked).code == (3 if fails else 0)
+
+
+def test_generation_compares_what_a_run_writes_with_real_text(run: Path, say):
+    said = say("generation", run, "--sentences", 20, "--epochs", 1, "--device", "cpu", "--max-length", 8, "--json")
+    assert said.code == 0 and said.json["metrics"]["perplexity_reverse"] > 1
+    assert said.json["settings"]["language_model"]["epochs"] == 1 and said.json["settings"]["max_length"] == 8
+    assert (run / "generation.json").exists()
+    said = say("generation", run, "--sentences", 20, "--measures", "word_kl", "distinct", "--decoding", "greedy")
+    assert "distinct_1" in said.out and "decoding greedy" in said.out and "perplexity" not in said.out
+    said = say("generation", run, "--measures", "wordkl")
+    assert said.code == 1 and "did you mean 'word_kl'?" in said.err
+    said = say("generation", run, "--language-model", run)
+    assert said.code == 1 and "which is no language model" in said.err
+
+
+def test_what_the_help_of_generation_says_of_defaults_is_so(say):
+    help = " ".join(say("generation", "--help").out.split())
+    for default in (generated.SENTENCES, generated.SELF_BLEU_SENTENCES, generated.LanguageModelBudget().epochs):
+        assert f"(default: {default})" in help
+    assert all(measure in help for measure in generated.MEASURES)
 
 
 def test_evaluate_prints_metrics_of_a_split_or_of_a_file(run: Path, tmp_path: Path, say):

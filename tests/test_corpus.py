@@ -234,6 +234,14 @@ def test_a_split_gives_single_sentences_and_several():
     assert (flat.tolist(), lengths.tolist()) == ([6, 7, 8, 4, 5], [3, 0, 2])
 
 
+def test_a_split_of_ids_has_them_as_they_came_empty_sentences_too():
+    split = Split.of([[4, 5], np.array([], np.int32), np.array([6])])
+    assert [split.ids(i).tolist() for i in range(3)] == [[4, 5], [], [6]] and split.tokens.dtype == np.int32
+    for nothing in (Split.of([]), Split.of([[]])):
+        assert nothing.tokens.shape == (0,) and nothing.tokens.dtype == np.int32
+    assert (len(Split.of([])), len(Split.of([[]]))) == (0, 1)
+
+
 def test_the_summary_is_json_and_the_words_travel_with_it():
     corpus = Corpus.open((TEXTS, [i % 2 for i in range(40)]))
     kept = json.loads(corpus.to_json())

@@ -6,7 +6,7 @@ import torch
 from tiny import some_texts, start, train_tiny, use
 
 import pyro_textvae
-from pyro_textvae.evaluation import generation
+from pyro_textvae.evaluation import LanguageModelBudget, generation
 from pyro_textvae.recipes import recipes
 from pyro_textvae.run import Run
 
@@ -200,6 +200,34 @@ def test_evaluate_writes_each_split_and_the_metrics_are_read_from_there(tmp_path
     assert run.metric("importance_samples") == 3 and "importance_samples" not in valid
     assert run.verdict.state == Run(tmp_path).verdict.state
     assert run.evaluate("test", samples=3) == test
+
+
+def test_generated_text_is_measured_and_read_again_with_its_settings(tmp_path):
+    run = train_tiny("dem_vae", tmp_path)
+    with pytest.raises(ValueError, match=r"no text of .* was measured yet: call run.evaluate_generation"):
+        _ = run.generation
+    budget = LanguageModelBudget(embedding=4, hidden=4, epochs=1)
+    found = run.evaluate_generation(sentences=30, budget=budget, seed=2)
+    assert {"perplexity_reverse", "perplexity_forward", "perplexity_real", "self_bleu"} <= found.metrics.keys()
+    assert Run(tmp_path).generation == found and json.loads((tmp_path / "generation.json").read_text()) == found.data()
+    run.report()
+    page = (tmp_path / "report.md").read_text()
+    assert "## Generated text beside real text" in page and "`perplexity_reverse`" in page and "30 sentences" in page
+    train_tiny("dem_vae", tmp_path, epochs=3, resume=True)  # other weights write other text
+    assert not (tmp_path / "generation.json").exists()
+
+
+def test_a_trained_language_model_measures_generated_text_in_place_of_a_new_one(tmp_path):
+    run, model = train_tiny("vae", tmp_path / "vae"), train_tiny("lstm_lm", tmp_path / "lm")
+    found = run.evaluate_generation(sentences=30, measures=["forward_perplexity"], language_model=tmp_path / "lm")
+    exact = model.evaluate("test", samples=1)["perplexity_importance_weighted"]
+    assert found.metrics["perplexity_real"] == pytest.approx(exact, rel=1e-5)
+    assert found.settings["forward_language_model"] == str(tmp_path / "lm") and not found.settings["language_model"]
+    with pytest.raises(ValueError, match="'vae', which is no language model: give one of 'lstm_lm'"):
+        run.evaluate_generation(language_model=run)
+    other = train_tiny("lstm_lm", tmp_path / "other", some_texts(seed=1))
+    with pytest.raises(ValueError, match="was trained on another corpus than"):
+        run.evaluate_generation(language_model=other)
 
 
 def test_evaluate_measures_ones_own_texts_and_writes_nothing(tmp_path):

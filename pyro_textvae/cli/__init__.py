@@ -29,6 +29,7 @@ GROUPS = {
     "is it good? has it collapsed?": (
         commands.verdict,
         commands.evaluate,
+        commands.generation,
         commands.report,
         commands.figures,
         commands.compare,

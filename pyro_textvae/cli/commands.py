@@ -274,6 +274,56 @@ def evaluate(
     return Answer("\n".join(f"{name:<{width}}  {number:.4f}" for name, number in measured.items()), measured, as_json)
 
 
+def generation(
+    run: RunDirectory,
+    *,
+    split: str = "test",
+    measures: Annotated[tuple[str, ...], arg(metavar="MEASURE", help_behavior_hint="")] = (),
+    sentences: int = 10_000,
+    decoding: Decoding = "sample",
+    temperature: Temperature = 1.0,
+    max_length: Annotated[int | None, UNSET] = None,
+    self_bleu_sentences: int = 500,
+    epochs: int = 10,
+    language_model: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None,
+    device: str = "auto",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> Answer:
+    """Compare the text that a run writes with real text: perplexities, words, diversity.
+
+    Args:
+        split: what language models are measured on
+        measures: reverse_perplexity forward_perplexity word_kl distinct self_bleu (default: all; the last needs
+            sacrebleu)
+        sentences: how many to generate; the published figures took 43,000
+        max_length: most words of a sentence (default: as the corpus was cut)
+        self_bleu_sentences: how many of them self-BLEU compares with each other
+        epochs: passes of each language model over its text
+        language_model: a run of lstm_lm on the same corpus, which spares training one for the forward perplexity
+        device: auto, cpu, cuda or cuda:1
+    """
+    opened = open_run(run)
+    from pyro_textvae.evaluation import LanguageModelBudget
+    from pyro_textvae.evaluation.generated import MEASURES
+    from pyro_textvae.training import device_of
+
+    opened.vae.to(device_of(device))
+    found = opened.evaluate_generation(
+        split,
+        measures=measures or MEASURES,
+        sentences=sentences,
+        decoding=decoding,  # pyright: ignore[reportArgumentType]
+        temperature=temperature,
+        max_length=max_length,
+        self_bleu_sentences=self_bleu_sentences,
+        budget=LanguageModelBudget(epochs=epochs),
+        language_model=None if language_model is None else open_run(language_model),
+        seed=seed,
+    )
+    return Answer(str(found), found.data(), as_json)
+
+
 def report(run: RunDirectory, *, as_json: AsJson = False) -> Answer:
     """Write a run's report: verdict, metrics, samples and pictures on one page."""
     path = open_run(run).report()

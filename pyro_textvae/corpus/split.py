@@ -1,6 +1,6 @@
 """The sentences of one split as one array of ids."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -53,16 +53,21 @@ class Split:
         return [vocabulary.decode(self.ids(i)) for i in (range(len(self)) if indices is None else indices)]
 
     @classmethod
+    def of(cls, sentences: Iterable[np.ndarray | Sequence[int]]) -> "Split":
+        """Sentences given as word ids, in memory, without labels; one of no words is a sentence too."""
+        rows = [np.asarray(row, np.int32) for row in sentences]
+        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        return cls(np.concatenate(rows) if rows else np.zeros(0, np.int32), offsets)
+
+    @classmethod
     def from_texts(
         cls, texts: Iterable[str], vocabulary: Vocabulary, *, max_length: int = 100, lowercase: bool = False
     ) -> "Split":
         """Encode new texts as the corpus was encoded; an empty text stays, as a sentence of no words."""
-        rows = [
+        return cls.of(
             vocabulary.encode((text.lower() if lowercase else text).split()[:max_length])
             for text in checked_texts(texts)
-        ]
-        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-        return cls(np.array([i for row in rows for i in row], np.int32), offsets)
+        )
 
 
 def checked_texts(texts: Iterable[Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Evaluation of a TextVAE on a split: likelihood, collapse, clusters, and the verdict on them; and generation.
 
 `evaluate` gives flat names with units, nats per sentence unless they say otherwise; `judge` reads them.
+`evaluate_generation` measures the text that a model writes of its own.
 """
 
 import math
@@ -16,12 +17,15 @@ from pyro_textvae.evaluation.codes import Codes, evaluating
 from pyro_textvae.evaluation.collapse import (
     active_units,
     component_pairwise_kl,
+    components_assigned,
     information_of_components,
     mutual_information_aggregate,
     mutual_information_in_batch,
     spread,
 )
+from pyro_textvae.evaluation.generated import Generation, evaluate_generation
 from pyro_textvae.evaluation.generation import Decoding, beam, greedy, linear, sample, spherical
+from pyro_textvae.evaluation.language_model import LanguageModelBudget
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll, perplexity, reconstruct, standard_error
 from pyro_textvae.evaluation.reconstruction import From, noisy_reconstruction, reconstruction_bleu
 from pyro_textvae.evaluation.verdict import CollapseWarning, Verdict, judge
@@ -30,6 +34,9 @@ from pyro_textvae.vae import TextVAE
 
 __all__ = [
     "evaluate",
+    "evaluate_generation",
+    "Generation",
+    "LanguageModelBudget",
     "judge",
     "Verdict",
     "CollapseWarning",
@@ -161,6 +168,7 @@ def _mixture(prior: Mixture, codes: Codes) -> dict[str, float]:
         "information_c_nats": information,
         "entropy_c_nats": entropy,
         "components_in_use": in_use,
+        "components_assigned": components_assigned(codes.assignment),
         "component_spread": spread(prior.means()),
         "posterior_spread": spread(torch.cat(codes.draws, -2)),
         "component_pairwise_kl_nats": component_pairwise_kl(prior).mean().item(),

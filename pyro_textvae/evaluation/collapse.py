@@ -24,6 +24,9 @@ from pyro_textvae.priors import Mixture
 LARGEST_VARIANCE_OF_AN_IDLE_UNIT = 0.01
 """A dimension is active if its posterior mean varies by more over the split (Burda et al. 2016)."""
 
+LEAST_SHARE_OF_A_COMPONENT = 0.1
+"""Of an even share, 1/K of the sentences: a component that is the likeliest of fewer counts as idle."""
+
 MOST_SENTENCES = 10_000
 """Of the aggregate mutual information, whose cost grows as their square: the number the published tables use."""
 
@@ -147,3 +150,14 @@ def information_of_components(assignment: Tensor) -> tuple[float, float, float]:
     entropy = -torch.xlogy(aggregate, aggregate).sum(-1)  # (M,)
     conditional = -torch.xlogy(q, q).sum(-1).mean(0)
     return (entropy - conditional).sum().item(), entropy.sum().item(), entropy.exp().mean().item()
+
+
+def components_assigned(assignment: Tensor) -> float:
+    """How many components are the likeliest of at least a tenth of an even share of sentences, by q(c|x) (N, M, K).
+
+    The mean over the M variables. Unlike the number in use by entropy it sees no probability: where every q(c|x) is
+    nearly uniform all components are in use, and few or one may be assigned.
+    """
+    N, _, K = assignment.shape
+    likeliest = torch.nn.functional.one_hot(assignment.argmax(-1), K).sum(0)  # (M, K)
+    return (likeliest >= LEAST_SHARE_OF_A_COMPONENT * N / K).double().sum(-1).mean().item()

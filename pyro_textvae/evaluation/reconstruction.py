@@ -4,7 +4,7 @@ reconstruction_bleu     decode every sentence's code, and compare words
 noisy_reconstruction    encode a sentence with some of its words swapped, and score the sentence itself
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation.codes import Codes, on_support
 from pyro_textvae.evaluation.generation import Decoding, write
 from pyro_textvae.evaluation.likelihood import reconstruct
+from pyro_textvae.evaluation.words import sacrebleu
 from pyro_textvae.vae import TextVAE
 
 From = Literal["mean", "drawn"]
@@ -46,12 +47,7 @@ def reconstruction_bleu(
     _need_code(codes)
     if z not in FROM:
         raise ValueError(f"z={z!r} came{did_you_mean(z, FROM)}, but BLEU is of the posterior's 'mean' or of z 'drawn'")
-    try:
-        from sacrebleu.metrics.bleu import BLEU
-    except ImportError as error:
-        raise ImportError(
-            "BLEU is computed by sacrebleu, which is not installed: pip install 'pyro-textvae[eval]'"
-        ) from error
+    BLEU = sacrebleu()
     chosen = codes.code if z == "drawn" else on_support(vae, codes.means)
     written = [
         sentence for part in chosen.split(batch_size) for sentence in write(vae.decoder, part, decoding, max_length)
@@ -98,11 +94,11 @@ def noisy_reconstruction(
             f"{split.lengths.max(initial=0)}"
         )
     chosen = random.permutation(long)[:sentences]
-    original = _subset(split.ids(i) for i in chosen)
+    original = Split.of(split.ids(i) for i in chosen)
     measured: dict[str, float] = {}
     for n in sorted({0, *swaps}):
         # Positions are drawn anew for each n; lengths stay, so batches and their order do as well.
-        noisy = _subset(swapped(split.ids(i), n, random) for i in chosen)
+        noisy = Split.of(swapped(split.ids(i), n, random) for i in chosen)
         codes = Codes.read(vae, noisy, batch_size)
         _need_code(codes)
         cost = reconstruct(vae, original, codes.code, batch_size)
@@ -116,11 +112,6 @@ def swapped(words: np.ndarray, pairs: int, random: np.random.Generator) -> np.nd
     words = words.copy()
     words[positions] = words[np.roll(positions, pairs)]
     return words
-
-
-def _subset(sentences: Iterable[np.ndarray]) -> Split:
-    rows = list(sentences)
-    return Split(np.concatenate(rows), np.cumsum([0, *map(len, rows)], dtype=np.int64))
 
 
 def _need_code(codes: Codes) -> None:

@@ -15,6 +15,7 @@ from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
 from pyro_textvae.evaluation import generation
 from pyro_textvae.evaluation.codes import Codes, evaluating
 from pyro_textvae.evaluation.collapse import information_of_components
+from pyro_textvae.evaluation.generated import how
 from pyro_textvae.figures import has_texts
 from pyro_textvae.figures.comparison import changed_options, valid_metrics
 from pyro_textvae.figures.points import a_part
@@ -47,10 +48,19 @@ MEANINGS: dict[str, str] = {
     "information_c_nats": "I(x;c): what the discrete code tells",
     "entropy_c_nats": "entropy of the discrete code over the split",
     "components_in_use": "exp of that entropy, a variable",
+    "components_assigned": "likeliest of a tenth of an even share of sentences or more, a variable",
     "component_spread": "variance of the components' means, summed over dimensions",
     "posterior_spread": "variance of the codes, summed over dimensions",
     "component_pairwise_kl_nats": "KL between two components, on average",
     "component_pairwise_kl_in_use_nats": "the same, weighted by use",
+    "perplexity_reverse": "a token of real text, to a language model of generated text: right and varied is low",
+    "perplexity_forward": "a token of generated text, to a language model of real text: likely is low, varied or not",
+    "perplexity_real": "a token of real text, to that language model: what the reverse perplexity is read against",
+    "word_kl_generated_to_train_nats": "KL from the generated words' frequencies to the training text's",
+    "word_kl_train_to_generated_nats": "KL from the training words' frequencies to the generated text's",
+    "self_bleu": "BLEU of a generated sentence against the others: 100 means that all are alike",
+    "self_bleu_train": "the same of as many training sentences",
+    "generated_longest_share": "generated sentences as long as any may be, most of which were cut",
 }
 """What metrics say, for a reader who has not met them."""
 
@@ -70,7 +80,7 @@ OF_ONE_VARIABLE = re.compile(r"_c\d+(_chance)?$")
 def markdown(run: "Run") -> str:
     """The report of a run. Pictures are those that stand in its figures/, by relative path; save_all draws them."""
     parts = [f"# {told(run)}", _verdict(run), _trained(run), _metrics(run), _components(run), _samples(run)]
-    parts += [_pictures(run), _reproduce(run)]
+    parts += [_generated(run), _pictures(run), _reproduce(run)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -132,7 +142,20 @@ def _metrics(run: "Run") -> str:
     return "## Metrics of the best weights\n\n" + "\n".join(lines) + rest
 
 
+def _generated(run: "Run") -> str:
+    if not (run.directory / "generation.json").exists():
+        return ""
+    found = run.generation
+    rows = [f"| `{name}` | {value:,.3f} | {_meaning(name)} |" for name, value in found.metrics.items()]
+    lines = [*how(found.settings), "", "| metric | | what it says |", "|---|---:|---|", *rows]
+    return "## Generated text beside real text\n\n" + "\n".join(lines)
+
+
 def _meaning(name: str) -> str:
+    if name.startswith("distinct_"):
+        n = name.split("_")[1]
+        what = "as many training sentences" if name.endswith("_train") else "the generated text"
+        return f"share of different {n}-grams among all of {what}"
     if name.startswith("homogeneity_"):
         return (
             "of shuffled labels: the floor to read it against"

@@ -3,6 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.special import xlogy
+from scipy.stats import entropy
 
 from pyro_textvae.evaluation.clusters import agreement, assign, joint
 
@@ -49,6 +51,26 @@ def test_random_ids_score_the_known_chance_floor_and_no_adjusted_information(
     assert chance == pytest.approx(floor, abs=max(0.001, 0.06 * floor))
     assert homogeneity == pytest.approx(chance, abs=0.15 * floor + 0.002)
     assert adjusted == pytest.approx(0, abs=0.005)
+
+
+def test_adjusted_mutual_information_is_the_excess_over_shuffled_codes_as_a_share_of_the_most():
+    random = np.random.default_rng(0)
+    labels = random.integers(3, size=60)
+    code = np.where(random.random(60) < 0.5, labels, random.integers(8, size=60))
+
+    def information(a: np.ndarray, b: np.ndarray) -> float:
+        both = np.histogram2d(a, b, bins=(np.arange(4), np.arange(9)))[0] / len(a)
+        apart = both.sum(1, keepdims=True) * both.sum(0, keepdims=True)
+        return float(xlogy(both, both / np.where(apart > 0, apart, 1)).sum())
+
+    entropies = [entropy(np.bincount(ids)) for ids in (labels, code)]
+    shuffled = [information(labels, random.permutation(code)) for _ in range(4000)]
+    chance, most = float(np.mean(shuffled)), float(np.mean(entropies))
+    found = agreement(labels, code)
+    assert found is not None
+    assert found[0] == pytest.approx(information(labels, code) / entropies[0])
+    assert found[1] == pytest.approx(chance / entropies[0], rel=0.2)
+    assert found[2] == pytest.approx((information(labels, code) - chance) / (most - chance), abs=0.005)
 
 
 def test_the_chance_floor_is_the_same_for_the_same_seed():

@@ -13,6 +13,7 @@ from pyro_textvae.evaluation import collapse, evaluate
 from pyro_textvae.evaluation.collapse import (
     active_units,
     component_pairwise_kl,
+    components_assigned,
     information_of_components,
     mutual_information_aggregate,
     mutual_information_in_batch,
@@ -174,6 +175,35 @@ def test_pairwise_kl_of_spherical_components_is_zero_when_they_coincide():
     with torch.no_grad():
         prior.direction.copy_(torch.ones_like(prior.direction))
     assert apart > 1 and component_pairwise_kl(prior).mean().item() == pytest.approx(0, abs=1e-5)
+
+
+def test_pairwise_kl_of_spherical_components_is_the_closed_form_of_three_dimensions():
+    prior = VonMisesFisherMixture(latent=3, variables=2, components=4, concentration=7.0)
+    directions = torch.nn.functional.normalize(prior.direction.detach().double(), dim=-1)
+    cosines = directions @ directions.mT  # (M, K, K)
+    # There the mean of z has length coth(kappa) - 1/kappa, and KL is kappa times that times one less the cosine.
+    expected = 7 * (1 / math.tanh(7) - 1 / 7) * (1 - cosines).sum((1, 2)) / 12
+    torch.testing.assert_close(component_pairwise_kl(prior).double(), expected, rtol=1e-5, atol=0)
+
+
+def test_pairwise_kl_of_gaussian_components_is_that_of_quadrature():
+    prior = GaussianMixture(latent=1, components=2)
+    with torch.no_grad():
+        prior.log_variance.copy_(torch.tensor([0.3, -1.1])[None, :, None])
+    z = torch.linspace(-20, 20, 200_001, dtype=torch.float64)[:, None]
+    log_p = [prior.component(torch.tensor([[k]])).log_prob(z.float()[:, None, None]).squeeze().double() for k in (0, 1)]
+    both = [torch.trapezoid(a.exp() * (a - b), z[:, 0]).item() for a, b in (log_p, log_p[::-1])]
+    assert component_pairwise_kl(prior).item() == pytest.approx(sum(both) / 2, rel=1e-4)
+
+
+def test_a_component_is_assigned_if_it_is_the_likeliest_of_a_tenth_of_an_even_share():
+    # Of 80 sentences and 4 components, an even share is 20: a tenth of it are two sentences.
+    likeliest = torch.tensor([0] * 60 + [1] * 17 + [2] * 2 + [3])
+    q = 0.1 + 0.6 * torch.nn.functional.one_hot(likeliest, 4)
+    assert components_assigned(q[:, None]) == 3
+    alone = torch.tensor([0.4, 0.2, 0.2, 0.2]).expand(80, 4)
+    assert components_assigned(torch.stack([q, alone], 1)) == (3 + 1) / 2
+    assert information_of_components(alone[:, None])[2] > 3  # by probability, all four are in use
 
 
 def test_information_of_components_agrees_with_the_reference_vector():
