@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_textvae_distributions._tables import kept
+from pyro_textvae_distributions._tables import kept, recent
 
 # The expansion in 1/order is used from this order upwards, where the terms below leave an error under 1e-19.
 _DEBYE_ORDER = 60
@@ -79,11 +79,10 @@ def variance_across(k: Tensor, dimension: int) -> Tensor:
     return _Point(k, dimension).variance_across
 
 
-def kl_to_uniform(k: Tensor, dimension: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """KL, nats, rounded to `dtype`."""
+def kl_to_uniform(k: Tensor, dimension: int) -> Tensor:
+    """KL, nats."""
     at = _Point(k.detach(), dimension)
-    value = at.kl_to_uniform.to(dtype)
-    return _with_derivatives(lambda k: (_Point(k, dimension).kl_slope,), value, (at.kl_slope,), (k,))
+    return _with_derivatives(lambda k: (_Point(k, dimension).kl_slope,), at.kl_to_uniform, (at.kl_slope,), (k,))
 
 
 def log_ratio(k: Tensor, dimension: int) -> Tensor:
@@ -155,6 +154,15 @@ def concentration_of(mean: Tensor, deficit: Tensor, dimension: int) -> Tensor:
         # A is concave: from below a step never passes the solution; from above it may, but not by more than half.
         k = torch.maximum(k - excess / at.variance, k / 2)
     return k.clamp(0, LARGEST_CONCENTRATION)
+
+
+def of_number(function: Callable[[Tensor, int], Tensor], concentration: float, dimension: int) -> float:
+    """One of the above at a plain number, remembered."""
+    return recent(_of_number, function, concentration, dimension)
+
+
+def _of_number(function: Callable[[Tensor, int], Tensor], concentration: float, dimension: int) -> float:
+    return function(torch.tensor(concentration, dtype=torch.float64), dimension).item()
 
 
 def _gauss_legendre(nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:

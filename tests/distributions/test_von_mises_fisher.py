@@ -325,6 +325,52 @@ def test_a_float_concentration_takes_the_dtype_of_the_location():
     assert q.concentration.dtype == q.rsample().dtype == q.log_prob(q.mode).dtype == torch.float32
 
 
+@pytest.mark.parametrize("dimension", [2, 3, 5, 25, 500])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_plain_number_is_the_concentration_that_a_tensor_of_it_is(dimension: int, dtype: torch.dtype):
+    """A number's functions and quantiles are remembered; these are the same, to the rounding of a sum's order."""
+    loc, x = unit(dimension, 300, dtype=dtype).requires_grad_(), unit(dimension, 300, seed=1, dtype=dtype)
+    weight = unit(dimension, 300, seed=2, dtype=dtype)
+    for concentration in (0.0, 1e-6, 0.3, 13.1, 1e4, 1e9, 3e38):
+        results = []
+        for given in (concentration, torch.tensor(concentration, dtype=dtype)):
+            for q in (VonMisesFisher(loc, given), VonMisesFisher(loc, given, validate_args=False).expand((2, 300))):
+                torch.manual_seed(1)
+                draws = q.rsample((3,))
+                (of_loc,) = torch.autograd.grad((draws * weight).sum(), loc, retain_graph=True)
+                kls = (
+                    kl_divergence(q, HypersphericalUniform(dimension)),
+                    kl_divergence(HypersphericalUniform(dimension), q),
+                )
+                values = (q.concentration, q.log_prob(x), q.entropy(), q.log_normalizer, q.mean, q.variance, *kls)
+                results.append((draws, of_loc, kl_divergence(q, VonMisesFisher(x, 2.0)), *values))
+        assert VonMisesFisher(loc, concentration)._number is not None
+        for number, tensor in zip(results[:2], results[2:], strict=True):
+            torch.testing.assert_close(number[:2], tensor[:2], rtol=0, atol=1e-6 if dtype == torch.float32 else 1e-14)
+            torch.testing.assert_close(number[2:], tensor[2:], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("concentration", [-1.0, math.nan, math.inf])
+def test_without_validation_a_bad_number_is_what_a_tensor_of_it_is(concentration: float):
+    q = VonMisesFisher(unit(4), concentration, validate_args=False)
+    same = VonMisesFisher(unit(4), torch.tensor(concentration, dtype=torch.float64), validate_args=False)
+    torch.testing.assert_close(q.entropy(), same.entropy(), rtol=0, atol=0, equal_nan=True)
+    assert q.rsample().isnan().all() == math.isnan(concentration)
+
+
+def test_what_is_remembered_of_a_number_serves_outside_the_mode_that_first_asked():
+    loc = unit(73).requires_grad_()
+
+    def step() -> Tensor:
+        q = VonMisesFisher(loc, 4.5)
+        return q.rsample().sum() + kl_divergence(q, HypersphericalUniform(73))
+
+    with torch.inference_mode():
+        step()
+    (gradient,) = torch.autograd.grad(step(), loc)
+    assert gradient.isfinite().all()
+
+
 def test_it_survives_pickling():
     q = vmf(5, 3.0)
     copy = pickle.loads(pickle.dumps(q))
@@ -540,7 +586,8 @@ def test_a_step_never_asks_the_device_for_a_number():
         loc, k = unit(8, 4).requires_grad_(), torch.full((4,), 9.0, dtype=torch.float64, requires_grad=True)
         q = VonMisesFisher(loc, k, validate_args=False)
         p = VonMisesFisher(unit(8, 4, seed=1), 5.0, validate_args=False)
-        (q.rsample().sum() + kl_divergence(q, p).sum() + q.log_prob(p.loc).sum()).backward()
+        draws = q.rsample().sum() + p.rsample().sum()
+        (draws + kl_divergence(q, p).sum() + q.log_prob(p.loc).sum()).backward()
 
     step()  # tables are built on the first use
     with Count():
