@@ -48,9 +48,7 @@ def draw_height(
     float32 or float64, is that of what is made of y: for the first, shorter polynomials do.
     """
     table = kept(_table_on, dimension, precision, z.device)
-    r = concentration * (2 / (dimension - 1))
-    root = torch.hypot(r, table.one)
-    growth = r + root  # exp(2 y0)
+    root, growth = _of_mode(concentration, dimension, table)
     x = growth.rsqrt()
     both = torch.stack((x if x.shape == z.shape else x.expand_as(z), z)).view(2, -1)
     cell, (of_x, of_z) = _cell_and_powers(torch.addcmul(table.shift, both, table.scale), table)
@@ -78,12 +76,19 @@ def draw_height_of_number(concentration: float, z: Tensor, dimension: int, preci
 def _row_on(concentration: float, dimension: int, precision: torch.dtype, device: torch.device) -> Tensor:
     """(cells, P): coefficients of y in the offset of z, for one concentration."""
     table = kept(_table_on, dimension, precision, device)
-    r = torch.tensor(concentration * 2 / (dimension - 1), dtype=torch.float64)
-    growth = r + torch.hypot(r, torch.ones_like(r))
-    cell, of_x = _cell_and_powers((growth.rsqrt() * table.cells - 0.5).to(device), table)
-    row = (table.polynomials.unflatten(0, (table.cells, table.cells))[cell.long()] * of_x[:, None]).sum(1)
-    row[:, 0] += growth.log().to(device) / 2
+    _, growth = _of_mode(torch.tensor(concentration, dtype=torch.float64, device=device), dimension, table)
+    cell, of_x = _cell_and_powers(table.shift[0] + table.scale[0] * growth.rsqrt(), table)
+    of_cell = table.polynomials.unflatten(0, (table.cells, table.cells))[cell.long()].squeeze(0)  # (cells, P, P)
+    row = (of_x @ of_cell).squeeze(1)
+    row[:, 0] += growth.log() / 2
     return row
+
+
+def _of_mode(concentration: Tensor, dimension: int, table: "_Table") -> tuple[Tensor, Tensor]:
+    """cosh(2 y0) and exp(2 y0)."""
+    r = concentration * (2 / (dimension - 1))
+    root = torch.hypot(r, table.one)
+    return root, r + root
 
 
 def _cell_and_powers(position: Tensor, table: "_Table") -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ def _make(make: Callable[..., Any], *arguments: Any) -> bool:
 
 @lru_cache(maxsize=1024)
 def recent(make: Callable[..., T], *arguments: Any) -> T:
-    """The same for what is small, quickly made, and of a number that may be another one next time."""
+    """The same for what is small and quickly made, of a number that may be another next time: some are forgotten."""
     return _apart(make, *arguments)
 
 

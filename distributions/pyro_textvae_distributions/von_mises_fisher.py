@@ -231,7 +231,7 @@ class VonMisesFisher(TorchDistribution):
 
     def _radial(self, function: Callable[[Tensor, int], Tensor]) -> Tensor:
         """A function of `_bessel` at the concentration, of the shape in which that came; remembered for a number."""
-        if self._number is None:
+        if self._number is None or torch.compiler.is_compiling():
             return function(self._one_concentration, self.dimension)
         value = radial.of_number(function, self._number, self.dimension)
         return torch.full((), value, dtype=torch.float64, device=self.loc.device)
