@@ -1,7 +1,8 @@
 """The vMF's draws, and a draw with KL and backward, against a Normal and other libraries' spheres: paired CPU times.
 
 Peers that can be imported join: hyperspherical_vae (s-vae-pytorch), power_spherical and pythae, from the environment or
-from checkouts named by --peer-path. Every batch has its own locations and its own concentrations, uniform in 50..150.
+from checkouts named by --peer-path. Every batch has its own locations and its own concentrations, uniform in 50..150;
+in one column all share a fixed one, given as a number.
 """
 
 import gc
@@ -42,6 +43,16 @@ class Contender:
 def ours(dimension: int) -> Contender:
     prior = HypersphericalUniform(dimension)
     return Contender("ours", VonMisesFisher, lambda q: q.rsample(), lambda q: kl_divergence(q, prior))
+
+
+def ours_of_a_number(dimension: int) -> Contender:
+    """The same where all vectors share one fixed concentration, as in most VAEs with a vMF."""
+    prior = HypersphericalUniform(dimension)
+
+    def of(loc: Tensor, k: Tensor) -> VonMisesFisher:
+        return VonMisesFisher(loc, 100.0)
+
+    return Contender("ours, one number", of, lambda q: q.rsample(), lambda q: kl_divergence(q, prior))
 
 
 def normal(dimension: int) -> Contender:
@@ -123,11 +134,18 @@ def measured(batch: int, dimension: int, pairs: int, *, backward: bool) -> Resul
     us.seconds(3)
     times = max(1, round(SECONDS_OF_A_STEP / (us.seconds(10) / 10)))
     ratios = []
-    for contender in (ours(dimension), normal(dimension), *peers(dimension)):
-        other = arm(contender, batch, dimension, backward=backward)
+    number = arm(ours_of_a_number(dimension), batch, dimension, backward=backward)
+    number.seconds(3)
+
+    def paired(first: Arm, second: Contender) -> Ratio:
+        other = arm(second, batch, dimension, backward=backward)
         other.seconds(3)
-        ratios.append(measure.paired(contender.name, us, other, [times] * pairs))
         gc.collect()
+        return measure.paired(second.name, first, other, [times] * pairs)
+
+    ratios = [paired(us, contender) for contender in (ours(dimension), normal(dimension))]
+    ratios += [paired(number, normal(dimension))]
+    ratios += [paired(us, contender) for contender in peers(dimension)]
     what = "draw, KL, backward" if backward else "draw"
     return Result(what, batch, dimension, 1e6 * min(us.seconds(times) for _ in range(5)) / times, ratios)
 
@@ -221,7 +239,7 @@ def main(
         for line in exactness(dimension, concentration, draws):
             print(line, flush=True)
     print()
-    names = ["ours again", "Normal", *(peer.name for peer in peers(dimensions[0]))]
+    names = ["ours again", "Normal", "Normal over ours of one number", *(peer.name for peer in peers(dimensions[0]))]
     print(f"CPU time over ours: median [quartiles] of {pairs} pairs ABBA. Ours again is the noise.\n")
     print(measure.row(["", "batch", "D", "ours, µs", *names]))
     print(measure.row(["---"] * (4 + len(names))), flush=True)

@@ -6,8 +6,8 @@ In R^d at concentration k the cosine w = tanh(y) of a draw with its location has
 
 If z is a standard normal draw, then y0 + e with F(y0 + e) = Phi(z) is a draw from f: no rejection, and one number in
 for one out. y rather than w, because 1 - w^2 = sech(y)^2 keeps its digits when w is nearly 1, and less its mode,
-because e is a smooth function of z and of x = (1 + 2k / (d-1))^(-1/2) on all of [-8.6, 8.6] x (0, 1]: x = 1 is the
-uniform distribution, x = 0 the limit of large k, where exp(-2e) is a Gamma variable. Normal draws in float64 do not
+because e is a smooth function of z and of x = exp(-y0) on all of [-8.6, 8.6] x (0, 1]: x = 1 is the uniform
+distribution, x = 0 the limit of large k, where exp(-2e) is a Gamma variable. Normal draws in float64 do not
 leave that interval: the largest that a 53-bit uniform number makes is 8.57.
 
 The rectangle is cut into equal cells, on each of which e is a polynomial in both variables. The same polynomial,
@@ -25,12 +25,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_textvae_distributions._tables import kept
+from pyro_textvae_distributions._tables import kept, recent
 
 REACH = 8.6
 """Largest |z| of the table."""
 
-# Coefficients in each variable: they leave an error of about the rounding of the table's dtype.
+# Coefficients in each variable: they leave an error of about the rounding of what is made of y.
 _COEFFICIENTS = {torch.float32: 6, torch.float64: 8}
 # Panels in the deviation sqrt(2 log(f(y0) / f(y))), which beyond 11 leaves less than Phi(-REACH); nodes in each.
 _DEVIATIONS, _PANELS, _NODES = 11.0, 40, 14
@@ -44,28 +44,61 @@ def draw_height(
 ) -> tuple[Tensor, Tensor | None]:
     """y at the standard normal draws z and, if asked for, dy/dk there: float64, of the shape of z.
 
-    `concentration` and z are float64, the concentration at least 0 and of a shape that broadcasts to z's. `precision`
-    is the dtype of the table, float32 or float64: in the first it is read three times as fast.
+    `concentration` and z are float64, the concentration at least 0 and of a shape that broadcasts to z's. `precision`,
+    float32 or float64, is that of what is made of y: for the first, shorter polynomials do.
     """
     table = kept(_table_on, dimension, precision, z.device)
-    cells = _cells(dimension)
-    r = concentration * (2 / (dimension - 1))
-    root = torch.hypot(r, torch.ones_like(r))
-    x = (1 + r).rsqrt()
-    # Where in units of a cell, less 1/2: the nearest integer is the cell, the rest an offset from its middle.
-    position = torch.stack(((x * cells - 0.5).expand_as(z), z * (cells / (2 * REACH)) + (cells - 1) / 2))
-    cell = position.round().clamp(0, cells - 1)
-    in_cell = (position - cell).to(precision).view(2, -1)  # (2, N)
-    # The index alone is made safe: a NaN stays one in the offset, and so in the draw.
-    index = torch.add(cell[1], cell[0], alpha=cells).long().clamp(0, cells * cells - 1).view(-1)
-    of_x, of_z = torch.linalg.vander(in_cell, N=len(table.degrees) + 1).unbind()  # (N, P) each
-    in_x = torch.bmm(table.polynomials.index_select(0, index), of_z[..., None])[..., 0]  # (N, P): z is put in
-    e = torch.linalg.vecdot(in_x, of_x).view_as(z).double()
-    y = torch.add(e, (r + root).log_(), alpha=0.5)
+    root, growth = _of_mode(concentration, dimension, table)
+    x = growth.rsqrt()
+    both = torch.stack((x if x.shape == z.shape else x.expand_as(z), z)).view(2, -1)
+    cell, (of_x, of_z) = _cell_and_powers(torch.addcmul(table.shift, both, table.scale), table)
+    # The index alone is made safe: a NaN stays one in the powers, and so in the draw.
+    index = torch.add(cell[1], cell[0], alpha=table.cells).long().clamp_(0, table.cells**2 - 1)
+    in_x = torch.bmm(table.polynomials.index_select(0, index), of_z[..., None])  # (N, P, 1): z is put in
     if not with_rate:
-        return y, None
-    slope = ((in_x[:, 1:] * of_x[:, :-1]) @ table.degrees).view_as(z).double() * cells  # de/dx
-    return y, (root.reciprocal() - slope * x**3) / (dimension - 1)  # by dr/dk = 2 / (d-1) and dx/dr = -x^3 / 2
+        e = torch.bmm(of_x[:, None], in_x).view_as(z)
+        return torch.add(e, growth.log_(), alpha=0.5), None
+    and_derivatives = (of_x @ table.with_derivatives).view(-1, 2, in_x.shape[1])
+    e, slope = torch.bmm(and_derivatives, in_x).view(*z.shape, 2).unbind(-1)  # slope is de/dx / (d-1)
+    y = torch.add(e, growth.log_(), alpha=0.5)
+    # By dr/dk = 2 / (d-1), dy0/dr = 1 / (2 root) and dx/dr = -x / (2 root).
+    return y, torch.addcmul(table.per_degree, x, slope, value=-1).div_(root)
+
+
+def draw_height_of_number(concentration: float, z: Tensor, dimension: int, precision: torch.dtype) -> Tensor:
+    """y as above where all draws share a plain number, for which the polynomials in z alone are remembered."""
+    row = recent(_row_on, concentration, dimension, precision, z.device)
+    table = kept(_table_on, dimension, precision, z.device)
+    cell, of_z = _cell_and_powers(torch.add(table.shift[1], z, alpha=table.cells / (2 * REACH)), table)
+    return (row[cell.long()] * of_z).sum(-1)
+
+
+def _row_on(concentration: float, dimension: int, precision: torch.dtype, device: torch.device) -> Tensor:
+    """(cells, P): coefficients of y in the offset of z, for one concentration."""
+    table = kept(_table_on, dimension, precision, device)
+    _, growth = _of_mode(torch.tensor(concentration, dtype=torch.float64, device=device), dimension, table)
+    cell, of_x = _cell_and_powers(table.shift[0] + table.scale[0] * growth.rsqrt(), table)
+    of_cell = table.polynomials.unflatten(0, (table.cells, table.cells))[cell.long()].squeeze(0)  # (cells, P, P)
+    row = (of_x @ of_cell).squeeze(1)
+    row[:, 0] += growth.log() / 2
+    return row
+
+
+def _of_mode(concentration: Tensor, dimension: int, table: "_Table") -> tuple[Tensor, Tensor]:
+    """cosh(2 y0) and exp(2 y0)."""
+    r = concentration * (2 / (dimension - 1))
+    root = torch.hypot(r, table.one)
+    return root, r + root
+
+
+def _cell_and_powers(position: Tensor, table: "_Table") -> tuple[Tensor, Tensor]:
+    """The cell of a position (...) in units of a cell, less 1/2, and the powers (..., P) of the offset from its middle.
+
+    The nearest integer is the cell.
+    """
+    cell = position.round().clamp_(0, table.cells - 1)
+    offset = (position - cell)[..., None]
+    return cell, torch.addcmul(table.is_zero, offset, table.is_positive).cumprod(-1)
 
 
 def _cells(dimension: int) -> int:
@@ -74,16 +107,43 @@ def _cells(dimension: int) -> int:
 
 
 class _Table(NamedTuple):
+    """The table of a dimension on a device, with the constants of its look-up, float64; P coefficients a variable."""
+
+    cells: int
     polynomials: Tensor
     """(cells^2, P, P): coefficients of e in the offsets from the middle of a cell, x first."""
-    degrees: Tensor
-    """(P - 1,): 1 to P - 1."""
+    with_derivatives: Tensor
+    """(P, 2P): takes the powers of an offset of x to themselves, and to their derivatives in x / (d-1)."""
+    is_zero: Tensor
+    is_positive: Tensor
+    """(P,) each, 1 or 0: whether a power is the first."""
+    scale: Tensor
+    shift: Tensor
+    """(2, 1) each: from x and z to positions in units of a cell, less 1/2."""
+    one: Tensor
+    per_degree: Tensor
+    """() each: 1 and 1 / (d-1)."""
 
 
-def _table_on(dimension: int, dtype: torch.dtype, device: torch.device) -> _Table:
-    count = _COEFFICIENTS[dtype]
-    polynomials = _polynomials(dimension, count).to(device, dtype)
-    return _Table(polynomials, torch.arange(1, count, dtype=dtype, device=device))
+def _table_on(dimension: int, precision: torch.dtype, device: torch.device) -> _Table:
+    count, cells = _COEFFICIENTS[precision], _cells(dimension)
+    powers = torch.eye(count, dtype=torch.float64)
+    derivatives = torch.diag(torch.arange(1, count, dtype=torch.float64) * cells / (dimension - 1), 1)
+
+    def exactly(*values: float) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=device)
+
+    return _Table(
+        cells=cells,
+        polynomials=_polynomials(dimension, count).to(device),
+        with_derivatives=torch.cat((powers, derivatives), 1).to(device),
+        is_zero=powers[0].to(device),
+        is_positive=(1 - powers[0]).to(device),
+        scale=exactly(cells, cells / (2 * REACH))[:, None],
+        shift=exactly(-0.5, (cells - 1) / 2)[:, None],
+        one=exactly(1).squeeze(),
+        per_degree=exactly(1 / (dimension - 1)).squeeze(),
+    )
 
 
 def _polynomials(dimension: int, count: int) -> Tensor:
@@ -100,7 +160,7 @@ def _polynomials(dimension: int, count: int) -> Tensor:
 
 def _quantiles(x: Tensor, z: Tensor, dimension: int) -> Tensor:
     """e with F(y0 + e) = Phi(z) for concentrations x (K,) and increasing deviates z (Z,): (K, Z), float64."""
-    r = (x.pow(-2) - 1)[:, None]
+    r = ((x.pow(-2) - x.square()) / 2)[:, None]  # sinh(2 y0)
     root = torch.hypot(r, torch.ones_like(r))
     w0, deficit = r / (1 + root), (1 + 1 / (root + r)) / (1 + root)  # tanh(y0), and 1 less it
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
@@ -19,8 +20,18 @@ def kept(make: Callable[..., T], *arguments: Any) -> T:
 @torch.compiler.assume_constant_result
 def _make(make: Callable[..., Any], *arguments: Any) -> bool:
     if (make, *arguments) not in _MADE:
-        # In a thread of its own: inference mode, a default device, or a transform of torch.func would all leave their
-        # mark on a tensor that outlives them, and all are of one thread.
-        with ThreadPoolExecutor(1) as thread:
-            _MADE[make, *arguments] = thread.submit(make, *arguments).result()
+        _MADE[make, *arguments] = _apart(make, *arguments)
     return True
+
+
+@lru_cache(maxsize=1024)
+def recent(make: Callable[..., T], *arguments: Any) -> T:
+    """The same for what is small and quickly made, of a number that may be another next time: some are forgotten."""
+    return _apart(make, *arguments)
+
+
+def _apart(make: Callable[..., T], *arguments: Any) -> T:
+    # In a thread of its own: inference mode, a default device, or a transform of torch.func would all leave their
+    # mark on a tensor that outlives them, and all are of one thread.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(make, *arguments).result()

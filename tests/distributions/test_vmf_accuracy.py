@@ -1,12 +1,8 @@
 """The vMF's radial functions against mpmath (vmf_reference.json), SciPy, and what holds over the whole domain."""
 
-import json
-import math
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
+import mpmath
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,44 +13,23 @@ from scipy import stats
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.distributions import kl_divergence
-from torch.nn.functional import normalize
+from vmf_accuracy import (
+    F64,
+    QUANTITIES,
+    of_kl_between_two,
+    of_normaliser_and_entropy,
+    of_radial,
+    reference,
+    unit,
+    worst,
+)
 
 from pyro_textvae.distributions import HypersphericalUniform, VonMisesFisher
 
 HALF_AN_ULP = 6.0e-8
-F64 = torch.float64
-
-# Quantity: the function, and the column of the reference that it and its derivative in the concentration equal.
-QUANTITIES: dict[str, tuple[Callable[[Tensor, int], Tensor], str, Callable[[dict[str, float]], float]]] = {
-    "A": (radial.mean_cosine, "mean", lambda row: row["slope"]),
-    "1 - A": (radial.mean_cosine_deficit, "deficit", lambda row: -row["slope"]),
-    "A'": (radial.variance, "slope", lambda row: row["curvature"]),
-    "KL": (radial.kl_to_uniform, "kl", lambda row: row["concentration"] * row["slope"]),
-    "L": (radial.log_ratio, "log_ratio", lambda row: row["mean"]),
-}
-
-
-@cache
-def reference() -> dict[str, list[list[float]]]:
-    return json.loads(Path(__file__).with_name("vmf_reference.json").read_text())
-
-
-def rows() -> list[dict[str, float]]:
-    names = ("dimension", "concentration", "mean", "deficit", "slope", "curvature", "kl", "log_ratio")
-    return [dict(zip(names, row, strict=True)) for row in reference()["radial"]]
-
-
-def unit(dimension: int, *batch: int, seed: int = 0) -> Tensor:
-    return normalize(torch.randn(*batch, dimension, generator=torch.Generator().manual_seed(seed), dtype=F64), dim=-1)
-
-
-def worst(errors: dict[tuple[float, float], float]) -> tuple[float, tuple[float, float]]:
-    return max((error, at) for at, error in errors.items())
 
 
 def test_the_reference_is_what_its_script_computes():
-    import mpmath
-
     for row in reference()["radial"][::23]:
         if row[1] > 1e4 and row[0] > 800:
             continue  # the series of a million terms takes seconds
@@ -64,48 +39,23 @@ def test_the_reference_is_what_its_script_computes():
 
 @pytest.mark.parametrize("name", QUANTITIES)
 def test_every_radial_function_and_its_derivative_is_that_of_mpmath(name: str):
-    function, column, derivative = QUANTITIES[name]
-    values, slopes, rounded = {}, {}, {}
-    for row in rows():
-        at = (d, k) = int(row["dimension"]), row["concentration"]
-        concentration = torch.tensor(k, dtype=F64, requires_grad=True)
-        value = function(concentration, d)
-        (slope,) = torch.autograd.grad(value, concentration)
-        values[at] = abs(value.item() / row[column] - 1)
-        slopes[at] = abs(slope.item() / derivative(row) - 1)
-        rounded[at] = abs(value.float().item() / row[column] - 1)
-    assert worst(values)[0] < 1e-14, worst(values)
+    errors = of_radial(name)
+    assert worst(errors["value"])[0] < 1e-14, worst(errors["value"])
     # A'' is the one that is a derivative of formulas instead of a formula.
-    assert worst(slopes)[0] < (1e-11 if name == "A'" else 1e-14), worst(slopes)
-    assert worst(rounded)[0] < HALF_AN_ULP, worst(rounded)
+    assert worst(errors["slope"])[0] < (1e-11 if name == "A'" else 1e-14), worst(errors["slope"])
+    for what in ("value, rounded", "slope, rounded"):
+        assert worst(errors[what])[0] < HALF_AN_ULP, worst(errors[what])
 
 
-def test_normaliser_and_entropy_are_those_of_mpmath_relative_to_one_nat_or_more():
-    errors, rounded = {}, {}
-    for row in rows():
-        at = (d, k) = int(row["dimension"]), row["concentration"]
-        area = math.log(2) + d / 2 * math.log(math.pi) - math.lgamma(d / 2)
-        expected = (area + row["log_ratio"], area - row["kl"])
-        for dtype, table in ((F64, errors), (torch.float32, rounded)):
-            # The concentration in float64 also for float32, which would round it first.
-            q = VonMisesFisher(unit(d).to(dtype), torch.tensor(k, dtype=dtype))
-            if q.concentration.double().item() != k:
-                continue
-            got = (q.log_normalizer.item(), q.entropy().item())
-            table[at] = max(abs(g - e) / max(1, abs(e)) for g, e in zip(got, expected, strict=True))
-    assert worst(errors)[0] < 1e-14, worst(errors)
-    assert worst(rounded)[0] < HALF_AN_ULP, worst(rounded)
+@pytest.mark.parametrize(("dtype", "accuracy"), [(F64, 1e-14), (torch.float32, HALF_AN_ULP)])
+def test_normaliser_and_entropy_are_those_of_mpmath_relative_to_one_nat_or_more(dtype: torch.dtype, accuracy: float):
+    for errors in of_normaliser_and_entropy(dtype).values():
+        assert worst(errors)[0] < accuracy, worst(errors)
 
 
-def test_the_kl_between_two_is_that_of_mpmath():
-    errors = {}
-    for d, k, other, cosine, expected in reference()["kl"]:
-        a = torch.zeros(int(d), dtype=F64)
-        b = a.clone()
-        a[0], b[0], b[1] = 1, cosine, math.sqrt(1 - cosine**2)
-        got = kl_divergence(VonMisesFisher(a, k), VonMisesFisher(b, other)).item()
-        errors[d, k] = abs(got / expected - 1)
-    assert worst(errors)[0] < 1e-13, worst(errors)
+def test_the_kl_between_two_and_its_derivatives_are_those_of_mpmath():
+    for what, errors in of_kl_between_two().items():
+        assert worst(errors)[0] < (HALF_AN_ULP if "rounded" in what else 1e-13), (what, worst(errors))
 
 
 @pytest.mark.parametrize("dimension", [2, 3, 5, 20, 60])

@@ -22,6 +22,7 @@ from torch.autograd import gradcheck
 from torch.distributions import MixtureSameFamily, constraints, kl_divergence
 from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
+from vmf_accuracy import DENSITY_DIMENSIONS, of_float32_density
 
 from pyro_textvae.distributions import HypersphericalUniform, VonMisesFisher
 
@@ -173,12 +174,9 @@ def test_the_log_density_is_linear_in_the_natural_parameter():
     torch.testing.assert_close(q.entropy(), q.log_normalizer - (q.natural_parameter * q.mean).sum(-1))
 
 
-@pytest.mark.parametrize("dimension", [3, 25, 100])
+@pytest.mark.parametrize("dimension", DENSITY_DIMENSIONS)
 def test_a_float32_log_density_keeps_three_digits_at_a_concentration_of_a_million(dimension: int):
-    q = vmf(dimension, 1e6, torch.float32)
-    x = q.sample((500,))
-    exactly = VonMisesFisher(normalize(q.loc.double(), dim=-1), 1e6).log_prob(normalize(x.double(), dim=-1))
-    assert (q.log_prob(x) - exactly).abs().max() < 1e-3
+    assert of_float32_density(dimension) < 1e-3
 
 
 @pytest.mark.parametrize("dimension", [2, 3, 25, 1000])
@@ -323,6 +321,52 @@ def test_shapes_are_inferred_as_they_come_out():
 def test_a_float_concentration_takes_the_dtype_of_the_location():
     q = VonMisesFisher(unit(5, dtype=torch.float32), 3.0)
     assert q.concentration.dtype == q.rsample().dtype == q.log_prob(q.mode).dtype == torch.float32
+
+
+@pytest.mark.parametrize("dimension", [2, 3, 5, 25, 500])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_plain_number_is_the_concentration_that_a_tensor_of_it_is(dimension: int, dtype: torch.dtype):
+    """A number's functions and quantiles are remembered; these are the same, to the rounding of a sum's order."""
+    loc, x = unit(dimension, 300, dtype=dtype).requires_grad_(), unit(dimension, 300, seed=1, dtype=dtype)
+    weight = unit(dimension, 300, seed=2, dtype=dtype)
+    for concentration in (0.0, 1e-6, 0.3, 13.1, 1e4, 1e9, 3e38):
+        results = []
+        for given in (concentration, torch.tensor(concentration, dtype=dtype)):
+            for q in (VonMisesFisher(loc, given), VonMisesFisher(loc, given, validate_args=False).expand((2, 300))):
+                torch.manual_seed(1)
+                draws = q.rsample((3,))
+                (of_loc,) = torch.autograd.grad((draws * weight).sum(), loc, retain_graph=True)
+                kls = (
+                    kl_divergence(q, HypersphericalUniform(dimension)),
+                    kl_divergence(HypersphericalUniform(dimension), q),
+                )
+                values = (q.concentration, q.log_prob(x), q.entropy(), q.log_normalizer, q.mean, q.variance, *kls)
+                results.append((draws, of_loc, kl_divergence(q, VonMisesFisher(x, 2.0)), *values))
+        assert VonMisesFisher(loc, concentration)._number is not None
+        for number, tensor in zip(results[:2], results[2:], strict=True):
+            torch.testing.assert_close(number[:2], tensor[:2], rtol=0, atol=1e-6 if dtype == torch.float32 else 1e-14)
+            torch.testing.assert_close(number[2:], tensor[2:], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("concentration", [-1.0, math.nan, math.inf])
+def test_without_validation_a_bad_number_is_what_a_tensor_of_it_is(concentration: float):
+    q = VonMisesFisher(unit(4), concentration, validate_args=False)
+    same = VonMisesFisher(unit(4), torch.tensor(concentration, dtype=torch.float64), validate_args=False)
+    torch.testing.assert_close(q.entropy(), same.entropy(), rtol=0, atol=0, equal_nan=True)
+    assert q.rsample().isnan().all() == math.isnan(concentration)
+
+
+def test_what_is_remembered_of_a_number_serves_outside_the_mode_that_first_asked():
+    loc = unit(73).requires_grad_()
+
+    def step() -> Tensor:
+        q = VonMisesFisher(loc, 4.5)
+        return q.rsample().sum() + kl_divergence(q, HypersphericalUniform(73))
+
+    with torch.inference_mode():
+        step()
+    (gradient,) = torch.autograd.grad(step(), loc)
+    assert gradient.isfinite().all()
 
 
 def test_it_survives_pickling():
@@ -489,11 +533,14 @@ def test_torch_func_takes_the_density_as_autograd_does():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 def test_the_density_and_the_kl_compile_to_one_graph():
+    loc, x = unit(6, 3, dtype=torch.float32).requires_grad_(), unit(6, 3, seed=1, dtype=torch.float32)
+    made_outside = VonMisesFisher(loc.detach(), 4.0, validate_args=False)
+
     def of_step(loc: Tensor, k: Tensor, x: Tensor) -> Tensor:
         q = VonMisesFisher(loc, k, validate_args=False)
-        return q.log_prob(x) + kl_divergence(q, HypersphericalUniform(6, validate_args=False))
+        of_number = VonMisesFisher(loc, 5.0, validate_args=False).log_prob(x) + made_outside.log_prob(x)
+        return q.log_prob(x) + of_number + kl_divergence(q, HypersphericalUniform(6, validate_args=False))
 
-    loc, x = unit(6, 3, dtype=torch.float32).requires_grad_(), unit(6, 3, seed=1, dtype=torch.float32)
     k = torch.tensor([0.5, 10.0, 300.0], requires_grad=True)
     compiled = torch.compile(of_step, fullgraph=True, backend="aot_eager")
     results = []
@@ -540,7 +587,8 @@ def test_a_step_never_asks_the_device_for_a_number():
         loc, k = unit(8, 4).requires_grad_(), torch.full((4,), 9.0, dtype=torch.float64, requires_grad=True)
         q = VonMisesFisher(loc, k, validate_args=False)
         p = VonMisesFisher(unit(8, 4, seed=1), 5.0, validate_args=False)
-        (q.rsample().sum() + kl_divergence(q, p).sum() + q.log_prob(p.loc).sum()).backward()
+        draws = q.rsample().sum() + p.rsample().sum()
+        (draws + kl_divergence(q, p).sum() + q.log_prob(p.loc).sum()).backward()
 
     step()  # tables are built on the first use
     with Count():
@@ -655,8 +703,9 @@ def test_on_a_gpu_a_step_asks_nothing_of_the_device_and_is_captured_in_a_graph()
 
     def step() -> Tensor:
         q = VonMisesFisher(loc, k, validate_args=False)
+        of_number = VonMisesFisher(loc, 9.0, validate_args=False)
         x = q.rsample()
-        loss = x.sum() + kl_divergence(q, uniform).sum() + q.log_prob(x.detach()).sum()
+        loss = x.sum() + kl_divergence(q, uniform).sum() + q.log_prob(x.detach()).sum() + of_number.rsample().sum()
         loc.grad, k.grad = torch.autograd.grad(loss, (loc, k))
         return x
 
