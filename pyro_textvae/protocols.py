@@ -57,6 +57,33 @@ def kim2018(model: str, corpus: Corpus) -> dict[str, Any]:
     return options | _ten_epochs(model, corpus, options["batch_size"])
 
 
+def shi2020(model: str, corpus: Corpus) -> dict[str, Any]:
+    """The DEM-VAE paper's: Adam at 0.001 in batches of 30, clipping at 0.5, bidirectional GRUs.
+
+    As released: embedding and both GRUs 512 wide, z in the initial state and at every step, dropout 0.3 on the
+    decoder's word embeddings and outputs, KL weight 0.5 after 2,500 updates and 1 after 5,000, the rate times 0.8 by
+    its rule. Its corpora have 10,000 words and sentences of at most 38: `max_vocabulary` and `max_length`. What differs
+    here: that weight rises linearly, where theirs is a sigmoid (0.002 at the first update); an epoch is a pass over the
+    text, where theirs is 2,000 updates; the output layer is tied for every model, theirs not for VAE, AE and the
+    language model; training draws one z for each sentence, theirs up to 20.
+    """
+    options: dict[str, Any] = dict(
+        cell="gru",
+        bidirectional=True,
+        embedding=512,
+        hidden=512,
+        tied=True,
+        dropout=0.3,
+        batch_size=30,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        clip=0.5,
+        decay="shi2020",
+        epochs=50,
+    )
+    return options | ({"warm_up": 5000} if "warm_up" in recipes().options(model) else {})
+
+
 def _ten_epochs(model: str, corpus: Corpus, batch_size: int) -> dict[str, Any]:
     """A warm-up of ten epochs, for a recipe that has one."""
     if "warm_up" not in recipes().options(model):
@@ -64,7 +91,11 @@ def _ten_epochs(model: str, corpus: Corpus, batch_size: int) -> dict[str, Any]:
     return {"warm_up": math.ceil(10 * len(corpus.splits["train"]) / batch_size)}
 
 
-PROTOCOLS: dict[str, Callable[[str, Corpus], dict[str, Any]]] = {"zhu2020": zhu2020, "kim2018": kim2018}
+PROTOCOLS: dict[str, Callable[[str, Corpus], dict[str, Any]]] = {
+    "zhu2020": zhu2020,
+    "kim2018": kim2018,
+    "shi2020": shi2020,
+}
 
 
 def protocol(name: str) -> Callable[[str, Corpus], dict[str, Any]]:

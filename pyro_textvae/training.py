@@ -61,7 +61,7 @@ def train(
     resume          go on with the run in `output`, exactly where it stopped; a finished one goes on if `epochs` is
                     raised, and is only opened if not
     finish          after training, evaluate the best weights and draw the figures
-    protocol        a paper's way of training, "zhu2020" or "kim2018"; options that are given too win over it
+    protocol        a paper's way of training, "zhu2020", "kim2018" or "shi2020"; options that are given too win over it
     init_from       "ae": first train an autoencoder (a VAE whose KL has weight 0) in `output`/ae with the same
                     settings, then begin with its encoder and heads of q(z|x), all else drawn anew; or the directory of
                     a run to take these from

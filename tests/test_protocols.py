@@ -30,6 +30,14 @@ def test_zhu2020_anneals_over_ten_epochs_of_full_batches():
     assert options["decay"] == "zhu2020" and options["initialisation"] == "he2019"
 
 
+def test_shi2020_warms_up_in_5000_updates_what_has_a_warm_up():
+    corpus = Corpus.open(some_texts(200))
+    options = PROTOCOLS["shi2020"]("dgm_vae", corpus)
+    assert options["warm_up"] == 5000 and options["clip"] == 0.5 and options["batch_size"] == 30
+    assert options["cell"] == "gru" and options["bidirectional"] and options["decay"] == "shi2020"
+    assert "warm_up" not in PROTOCOLS["shi2020"]("vae", corpus)
+
+
 def test_what_is_given_wins_over_the_protocol(tmp_path):
     run = train_tiny("vae", tmp_path, protocol="zhu2020", epochs=1, learning_rate=0.25, dropout=0.0)
     assert run.recipe["training"]["learning_rate"] == 0.25 and run.recipe["size"]["dropout"] == 0

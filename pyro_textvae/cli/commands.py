@@ -130,7 +130,7 @@ def train(
         seed: of initial weights, order of batches, noise and the split of the text
         device: auto, cpu, cuda or cuda:1
         resume: go on with the unfinished run in --output, exactly where it stopped
-        protocol: a paper's way of training: zhu2020 or kim2018. What --set and --epochs give wins over it
+        protocol: a paper's way of training: zhu2020, kim2018 or shi2020. What --set and --epochs give wins over it
         init_from: begin with an encoder that was trained before: 'ae' trains an autoencoder first, a directory of a
             run takes that run's
         settings: an option of the recipe, the sizes, the training or the corpus; as often as needed.

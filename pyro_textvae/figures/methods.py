@@ -19,34 +19,34 @@ GAP = 9.0
 
 @dataclass(frozen=True)
 class Method:
-    """A point: nats a sentence and nats, each with its standard deviation over seeds (None of one seed).
+    """A point: nats a sentence, and what that is seen against, each with its standard deviation (None of one seed).
 
-    information is None for a language model, which becomes a line.
+    told is None for a language model, of whose code nothing can be told; it becomes a line.
     """
 
     name: str
     nll: tuple[float, float | None]
-    information: tuple[float, float | None] | None
+    told: tuple[float, float | None] | None
     group: str = ""
 
 
-def nll_against_information(methods: Sequence[Method], about: str = "") -> "Figure":
-    """NLL over mutual information, one named point a method; bars are standard deviations over seeds.
+def nll_against(methods: Sequence[Method], against: tuple[str, str], about: str = "") -> "Figure":
+    """NLL over what `against` names (the axis, and the title), one named point a method; bars are standard deviations.
 
-    Groups have a colour and a marker each. The best place is the lower right: a code that tells much, at no cost.
-    Raises ValueError where there is no method.
+    Groups have a colour and a marker each. Raises ValueError where there is no method.
     """
     if not methods:
         raise ValueError("no method came, but a picture needs at least one")
-    points = [each for each in methods if each.information is not None]
+    points = [each for each in methods if each.told is not None]
+    axis, title = against
     figure = new_figure(9.2, 6.6)
     axes = figure.subplots()
     plain(axes)
     groups = list(dict.fromkeys(each.group for each in points))
     for each in points:
-        assert each.information is not None
+        assert each.told is not None
         number = groups.index(each.group) % len(MARKERS)
-        (x, x_bar), (y, y_bar) = each.information, each.nll
+        (x, x_bar), (y, y_bar) = each.told, each.nll
         point = axes.errorbar(
             [x],
             [y],
@@ -64,16 +64,16 @@ def nll_against_information(methods: Sequence[Method], about: str = "") -> "Figu
         )
         for bar in (*point.lines[1], *point.lines[2]):
             bar.set_zorder(2)  # under the names, as the marker is over them
-    for style, each in zip(("--", ":", "-."), [each for each in methods if each.information is None], strict=False):
+    for style, each in zip(("--", ":", "-."), [each for each in methods if each.told is None], strict=False):
         axes.axhline(each.nll[0], color=INK, linewidth=1.0, linestyle=style, label=f"{each.name}, without a code")
     axes.margins(x=0.08, y=0.08)
-    axes.set_xlabel("mutual information of text and code (aggregate estimator), nats", fontsize=9.5, color=INK)
+    axes.set_xlabel(axis, fontsize=9.5, color=INK)
     axes.set_ylabel("NLL (importance-weighted), nats a sentence", fontsize=9.5, color=INK)
     axes.grid(color="#EEEEEE", linewidth=0.7)
     axes.set_axisbelow(True)
     if any(axes.get_legend_handles_labels()[1]):
         axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="#DDDDDD", fontsize=8.5)
-    header(figure, "What the code tells, and what it costs", about + "; bars: standard deviation over seeds")
+    header(figure, title, about + "; bars: standard deviation over seeds")
     _name(figure, axes, points)
     return figure
 
@@ -130,7 +130,7 @@ def _name(figure: "Figure", axes: "Axes", points: Sequence[Method]) -> None:
 
     figure.draw_without_rendering()  # so that the layout stands, and places in pixels are known
     scale = figure.dpi / 100
-    told = np.array([(*point.information, point.nll[0]) for point in points if point.information is not None], float)
+    told = np.array([(*point.told, point.nll[0]) for point in points if point.told is not None], float)
     at = axes.transData.transform(told[:, [0, 2]])
     bars = axes.transData.transform(np.stack([told[:, 0] + np.nan_to_num(told[:, 1]), told[:, 2]], 1)) - at
     frame = axes.get_window_extent()

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 NLL, MI = "nll_importance_weighted_nats_per_sentence", "mutual_information_aggregate_nats"
 
 
+CODE = "mutual information of text and code (aggregate estimator), nats", "What the code tells, and what it costs"
+
+
 class Likelihood(Measure):
     """NLL by both bounds, KL, mutual information by both estimators, active units."""
 
@@ -41,16 +44,16 @@ class Likelihood(Measure):
         )
 
     def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":
-        from pyro_textvae.figures.methods import Method, nll_against_information
+        from pyro_textvae.figures.methods import Method, nll_against
 
         methods = [
             Method(
                 name,
                 nll=(numbers[NLL].mean, numbers[NLL].deviation),
-                information=(numbers[MI].mean, numbers[MI].deviation) if MI in numbers else None,
+                told=(numbers[MI].mean, numbers[MI].deviation) if MI in numbers else None,
                 group=groups[name],
             )
             for name, numbers in found.items()
             if NLL in numbers
         ]
-        return nll_against_information(methods, about) if methods else None
+        return nll_against(methods, CODE, about) if methods else None

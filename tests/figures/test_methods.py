@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 
-from pyro_textvae.figures.methods import Method, nll_against_information
+from pyro_textvae.figures.methods import Method, nll_against
+from pyro_textvae.tables.likelihood import CODE
 
 
 def crowd(count: int) -> list[Method]:
@@ -17,7 +18,7 @@ def crowd(count: int) -> list[Method]:
         Method(
             f"method {i} (0.{i})",
             nll=(328 + generator.random(), 0.2 if i % 3 else None),
-            information=(0.01 * i if i % 2 else 9 * generator.random(), 0.1 if i % 3 else None),
+            told=(0.01 * i if i % 2 else 9 * generator.random(), 0.1 if i % 3 else None),
             group="from an AE" if i % 5 == 0 else "from scratch",
         )
         for i in range(count)
@@ -26,10 +27,10 @@ def crowd(count: int) -> list[Method]:
 
 def test_every_method_is_a_point_with_its_name_and_a_language_model_is_a_line():
     methods = [*crowd(4), Method("LM", (327.5, None), None)]
-    axes = nll_against_information(methods, "somewhere").axes[0]
+    axes = nll_against(methods, CODE, "somewhere").axes[0]
     points = [c for c in axes.containers if isinstance(c, ErrorbarContainer)]
     assert [np.asarray(c.lines[0].get_xydata()).tolist()[0] for c in points] == [
-        [m.information[0], m.nll[0]] for m in methods if m.information is not None
+        [m.told[0], m.nll[0]] for m in methods if m.told is not None
     ]
     assert [text.get_text() for text in axes.texts] == [m.name for m in methods[:4]]
     assert [bool(c.has_yerr) for c in points] == [m.nll[1] is not None for m in methods[:4]]
@@ -41,7 +42,7 @@ def test_every_method_is_a_point_with_its_name_and_a_language_model_is_a_line():
 
 
 def test_no_name_lies_over_another_nor_over_a_point_nor_outside():
-    figure = nll_against_information(crowd(20))
+    figure = nll_against(crowd(20), CODE)
     figure.draw_without_rendering()
     axes = figure.axes[0]
     boxes = [text.get_window_extent() for text in axes.texts]
@@ -51,10 +52,10 @@ def test_no_name_lies_over_another_nor_over_a_point_nor_outside():
     frame = axes.get_window_extent()
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
     assert all(frame.y0 <= box.y0 + 1 and box.y1 - 1 <= frame.y1 for box in boxes)
-    centres = axes.transData.transform([(m.information[0], m.nll[0]) for m in crowd(20) if m.information])
+    centres = axes.transData.transform([(m.told[0], m.nll[0]) for m in crowd(20) if m.told])
     assert not any(box.contains(x, y) for box in boxes for x, y in centres)
 
 
 def test_no_method_makes_no_picture():
     with pytest.raises(ValueError, match="no method"):
-        nll_against_information([])
+        nll_against([], CODE)

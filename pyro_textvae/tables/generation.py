@@ -1,0 +1,89 @@
+"""The measure of the DEM-VAE paper: generated text, reconstruction, likelihood, and what the discrete code tells."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pyro_textvae.evaluation.language_model import LanguageModelBudget
+from pyro_textvae.run import Run
+from pyro_textvae.tables.rows import Found, Measure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SENTENCES_PER_SAMPLE = 500
+"""Generated sentences for each importance sample, so that one number says how much is measured."""
+
+LANGUAGE_MODEL = LanguageModelBudget(embedding=64, hidden=128, epochs=4)
+"""Of the reverse perplexity."""
+
+GOOD_TEXT = "reverse perplexity of generated text", "How good the text is, and what it costs"
+
+REVERSE, NLL = "perplexity_reverse", "nll_importance_weighted_nats_per_sentence"
+
+
+class Generation(Measure):
+    """Reverse perplexity, reconstruction BLEU, word KL, NLL by both bounds, KL; of a mixture, its code and components.
+
+    Labels are those of the corpus, where it has any that are called act, emotion or topic.
+    """
+
+    titles = {
+        REVERSE: "reverse PPL",
+        "reconstruction_bleu_greedy_from_mean": "BLEU",
+        "word_kl_generated_to_train_nats": "word KL",
+        NLL: "NLL (IW)",
+        "nll_elbo_nats_per_sentence": "NLL (ELBO)",
+        "kl_nats_per_sentence": "KL",
+        "mutual_information_aggregate_nats": "MI (aggregate)",
+        "information_c_nats": "I(c;x)",
+        "dispersion_nats_per_sentence": "dispersion",
+        "component_pairwise_kl_in_use_nats": "KL of components",
+        "components_assigned": "components assigned",
+        **{
+            f"homogeneity_{label}{end}": f"homogeneity, {label}{title}"
+            for label in ("act", "emotion", "topic")
+            for end, title in (("", ""), ("_chance", " (chance)"))
+        },
+    }
+    short = ("reverse PPL", "BLEU", "NLL (IW)", "KL", "I(c;x)", "KL of components")
+
+    def numbers(self, run: Run, samples: int) -> dict[str, float | list[float]]:
+        run.evaluate("valid")
+        has_code = run.vae.prior.code > 0
+        test = run.evaluate("test", samples=samples, bleu="greedy" if has_code else None)
+        generated = run.evaluate_generation(
+            measures=("reverse_perplexity", "word_kl"),
+            sentences=SENTENCES_PER_SAMPLE * samples,
+            decoding="greedy" if has_code else "sample",
+            budget=LANGUAGE_MODEL,
+        ).metrics
+        found = test | generated
+        return {name: found[name] for name in self.titles if name in found}
+
+    def about(self, settings: Mapping[str, Any]) -> str:
+        sentences, model = SENTENCES_PER_SAMPLE * settings["samples"], LANGUAGE_MODEL
+        return (
+            f"Reverse PPL: of real test text by an LSTM language model (embedding {model.embedding}, hidden "
+            f"{model.hidden}, {model.epochs} epochs) that was trained on {sentences:,} sentences, decoded greedily "
+            "from codes of the prior (sampled, where there is no code); lower is better. BLEU: of greedy "
+            "reconstructions from the posterior's mean, percent. Word KL: of the words of those sentences from the "
+            f"training text's, nats. NLL, KL and MI: nats a sentence, `</s>` counted; IW by {settings['samples']} "
+            "samples under the marginal prior. I(c;x) is summed over the discrete variables; KL of components is the "
+            "mean between two that are in use; homogeneity is of the joint code, beside what chance gives with as many "
+            "codes."
+        )
+
+    def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":
+        from pyro_textvae.figures.methods import Method, nll_against
+
+        methods = [
+            Method(
+                name,
+                nll=(numbers[NLL].mean, numbers[NLL].deviation),
+                told=(numbers[REVERSE].mean, numbers[REVERSE].deviation),
+                group=groups[name],
+            )
+            for name, numbers in found.items()
+            if NLL in numbers and REVERSE in numbers
+        ]
+        return nll_against(methods, GOOD_TEXT, about) if methods else None

@@ -1,0 +1,64 @@
+"""Put a finished table among the results: its page, its numbers as CSV and its picture.
+
+    python scripts/publish_table.py runs/zhu2020/ptb zhu2020-ptb
+
+writes docs/results/zhu2020-ptb.md, .csv and .png, with the command that trains and measures the table.
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from pyro_textvae.checkpoint import read_json
+from pyro_textvae.tables import TABLES
+
+
+def command(settings: dict[str, Any], output: Path) -> str:
+    """What trains it: what differs from the budget and the protocol is given by --set."""
+    table = TABLES[settings["table"]]
+    budget, protocol = table.budgets[settings["budget"]], table.protocols[settings["protocol"]]
+    usual = {**budget.settings, **protocol}
+    words = ["pyro-textvae", "table", table.name, "--data", "DIR", "--output", str(output)]
+    words += ["--budget", settings["budget"], "--protocol", settings["protocol"]]
+    words += ["--samples", str(settings["samples"])] if settings["samples"] != budget.samples else []
+    for name, value in settings["shared"].items():
+        if name not in usual or usual[name] != value:
+            words += ["--epochs", str(value)] if name == "epochs" else ["--set", f"{name}={value}"]
+    return shlex.join(words)
+
+
+def publish(output: Path, name: str, folder: Path) -> list[Path]:
+    """Write the files of a table; returns their paths."""
+    text = (output / "table.md").read_text(encoding="utf-8").replace("(table.png)", f"({name}.png)")
+    head, rest = text.split("\n\n", 1)
+    page = f"{head}\n\n```sh\n{command(read_json(output / 'table.json'), output)}\n```\n\n{rest}"
+    written = [folder / f"{name}{end}" for end in (".md", ".csv", ".png")]
+    folder.mkdir(parents=True, exist_ok=True)
+    written[0].write_text(page, encoding="utf-8")
+    for path, source in zip(written[1:], ("table.csv", "table.png"), strict=True):
+        path.write_bytes((output / source).read_bytes())
+    return written
+
+
+@dataclass
+class Arguments:
+    output: Annotated[Path, tyro.conf.Positional]
+    name: Annotated[str, tyro.conf.Positional]
+    folder: Path = Path("docs/results")
+
+
+def main(given: Arguments) -> int:
+    try:
+        print(*publish(given.output, given.name, given.folder), sep="\n")
+    except OSError as error:
+        print(f"publish_table: {error}: name the directory of a table that has been trained", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments, description=__doc__)))
