@@ -1,4 +1,4 @@
-"""Several discrete variables as one vector of one-hots, their Gumbel-softmax relaxation, and vectors laid end to end."""
+"""Several discrete variables as one vector of one-hots, their Gumbel-softmax relaxation, and vectors end to end."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -74,8 +74,9 @@ def _vertex(scores: Tensor) -> Tensor:
 
 
 class GumbelSoftmax(OneHots):
-    """OneHots whose reparameterised draws are relaxed: softmax((logits + Gumbel noise) / temperature) (Jang et al. 2017;
-    Maddison et al. 2017).
+    """OneHots whose reparameterised draws are relaxed: softmax((logits + Gumbel noise) / temperature).
+
+    Sources: Jang et al. 2017, Maddison et al. 2017.
 
     With `straight_through` a draw is a one-hot, exactly distributed, and its gradient that of the relaxed one. Either
     gradient is biased, the less the lower the temperature, and the more it varies. `sample` draws true one-hots;

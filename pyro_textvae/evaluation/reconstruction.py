@@ -11,7 +11,7 @@ import numpy as np
 
 from pyro_textvae.corpus import Split
 from pyro_textvae.errors import did_you_mean
-from pyro_textvae.evaluation.codes import Codes, on_support
+from pyro_textvae.evaluation.codes import Codes
 from pyro_textvae.evaluation.generation import Decoding, write
 from pyro_textvae.evaluation.likelihood import reconstruct
 from pyro_textvae.vae import TextVAE
@@ -52,7 +52,7 @@ def reconstruction_bleu(
         raise ImportError(
             "BLEU is computed by sacrebleu, which is not installed: pip install 'pyro-textvae[eval]'"
         ) from error
-    chosen = codes.code if z == "drawn" else on_support(vae, codes.means)
+    chosen = codes.code if z == "drawn" else vae.prior.on_support(codes.means)
     written = [
         sentence for part in chosen.split(batch_size) for sentence in write(vae.decoder, part, decoding, max_length)
     ]

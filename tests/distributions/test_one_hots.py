@@ -89,7 +89,7 @@ def test_expanding_keeps_what_it_is(kind):
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
 def test_a_temperature_that_is_not_positive_is_refused(temperature):
-    with pytest.raises(ValueError, match="'temperature' is .*, but that of a Gumbel-softmax is positive"):
+    with pytest.raises(ValueError, match=r"'temperature' is .*, but that of a Gumbel-softmax is positive"):
         GumbelSoftmax(logits(), temperature)
 
 
