@@ -150,7 +150,7 @@ class Draw:
         """log q of the classes of a site's M discrete variables, enumerated or as one-hots: (M, B, K)."""
         q = self.q(site)
         if isinstance(q, OneHots):
-            return q.logits.movedim(-2, 0)
+            return q.logits.movedim(-2, -3).flatten(0, -3)  # of several one-hots for each of M, all in one row
         if isinstance(q, Categorical):
             log_q = q.logits - q.logits.logsumexp(-1, keepdim=True)
             return log_q if log_q.dim() > 2 else log_q[None]
