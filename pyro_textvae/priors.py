@@ -425,7 +425,8 @@ class Marginal(dist.TorchDistribution):
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
         shape = torch.Size(sample_shape) + self.batch_shape
-        return self.mixture.component(torch.randint(self.mixture.components, shape)).sample()
+        c = torch.randint(self.mixture.components, shape, device=self.mixture.uniform.device)
+        return self.mixture.component(c).sample()
 
 
 class MarginalGaussianMixture(GaussianMixture):
