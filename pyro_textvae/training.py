@@ -222,7 +222,11 @@ def sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, A
         group = next((group for group, names in known.items() if name in names), None)
         if group is None:
             owners = [other for other in recipes() if name in recipes().options(other)]
-            hint = f"; {', '.join(owners)} {'has' if len(owners) == 1 else 'have'} it" if owners else did_you_mean(name, every)
+            hint = (
+                f"; {', '.join(owners)} {'has' if len(owners) == 1 else 'have'} it"
+                if owners
+                else did_you_mean(name, every)
+            )
             raise ValueError(
                 f"{model!r} has no option {name!r}{hint}. Its own options: {', '.join(known['recipe']) or 'none'}; "
                 f"sizes: {', '.join(known['size'])}; training: {', '.join(known['training'])}; corpus: "
