@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pyro_textvae.batch import Batch
 from pyro_textvae.corpus import BOS, EOS, PAD, UNK
+from pyro_textvae.encoders import at_least_float32
 from pyro_textvae.linear_cross_entropy import linear_cross_entropy, plain_linear_cross_entropy
 from pyro_textvae.size import Size
 
@@ -28,6 +29,7 @@ class Decoder(nn.Module, ABC):
     def __init__(self, size: Size, code: int) -> None:
         super().__init__()
         self.size, self.code = size, code
+        self.bag: nn.Linear | None = None
         self.embedding = nn.Embedding(size.vocabulary, size.embedding)
 
     def _make_output(self, width: int) -> None:
@@ -84,6 +86,21 @@ class Decoder(nn.Module, ABC):
         cross_entropy = plain_linear_cross_entropy if twice_differentiable else linear_cross_entropy
         losses = cross_entropy(*self._last_layer(real), targets)
         return -losses.new_zeros(len(batch)).index_add(0, batch.sentence, losses)
+
+    def add_bag(self) -> None:
+        """A layer that predicts a sentence's words from z alone, in whatever order (Zhao et al. 2017)."""
+        if not self.code:
+            raise ValueError("a bag of words is predicted from a code, but a language model has none: train a VAE")
+        self.bag = nn.Linear(self.code, self.size.vocabulary)
+
+    def log_prob_of_bag(self, code: Tensor, batch: Batch) -> Tensor:
+        """Sum over the words of a sentence, </s> included, of their log-probability given z alone: (B,), nats."""
+        if self.bag is None:
+            raise ValueError("this decoder predicts no bag of words: make the recipe by with_bag_of_words(...)")
+        log_p = at_least_float32(self.bag(code)).log_softmax(-1).flatten()  # (B V,)
+        targets = batch.targets.flatten().index_select(0, batch.real)  # (N,)
+        words = log_p.index_select(0, batch.sentence * self.size.vocabulary + targets)
+        return log_p.new_zeros(len(batch)).index_add(0, batch.sentence, words)
 
     def _drop_words(self, words: Tensor) -> Tensor:
         if not self.training or self.size.word_dropout == 0:

@@ -1,5 +1,21 @@
 """The public door to the distributions: `from pyro_textvae.distributions import VonMisesFisher`."""
 
-from pyro_textvae_distributions import HypersphericalUniform, VonMisesFisher, average, dispersion
+from pyro_textvae_distributions import (
+    Concatenated,
+    GumbelSoftmax,
+    HypersphericalUniform,
+    OneHots,
+    VonMisesFisher,
+    average,
+    dispersion,
+)
 
-__all__ = ["HypersphericalUniform", "VonMisesFisher", "average", "dispersion"]
+__all__ = [
+    "Concatenated",
+    "GumbelSoftmax",
+    "HypersphericalUniform",
+    "OneHots",
+    "VonMisesFisher",
+    "average",
+    "dispersion",
+]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 from pyro import poutine
-from pyro.distributions import Delta
+from pyro.distributions import Categorical, Delta
 from pyro.infer import ELBO
 from pyro.poutine import Trace
 from pyro.poutine.util import prune_subsample_sites
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, kl_divergence
 
 from pyro_textvae.batch import Batch
+from pyro_textvae.distributions import HypersphericalUniform, OneHots, VonMisesFisher
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.schedules import Weight, weight_at
 from pyro_textvae.vae import MAX_PLATE_NESTING, TextVAE
@@ -30,7 +31,8 @@ from pyro_textvae.vae import MAX_PLATE_NESTING, TextVAE
 class Draw:
     """What one run of guide and model knows of a batch; everything per sentence, in nats, computed when asked for.
 
-    Discrete sites that the guide enumerates are summed out exactly; z is one sample. The analytic KL of a site is
+    Discrete sites that the guide enumerates are summed out exactly; z is one sample. Only towards a p that has no KL in
+    closed form, and says so by `kl_by_sample`, is it that of the sample. The analytic KL of a site is
     exact only if what it depends on in the model is not drawn after it in the guide: guide and model must list their
     latent sites in one order.
     """
@@ -92,6 +94,11 @@ class Draw:
         """The discrete sites that are summed out."""
         return [name for name in self.latents if "_enumerate_dim" in self._guide[name]["infer"]]
 
+    @property
+    def discrete(self) -> list[str]:
+        """The sites whose values are classes: enumerated, or one-hots that the decoder sees."""
+        return [site for site in self.latents if site in self.enumerated or isinstance(self.q(site), OneHots)]
+
     def enumeration_dim(self, site: str) -> int:
         """The (negative) axis of `site`'s values. Pyro keeps it under a private key, read here alone."""
         return self._guide[site]["infer"]["_enumerate_dim"]
@@ -134,6 +141,21 @@ class Draw:
             self._kl[site] = self.per_sentence(self._divergence(self.q(site), self.p(site), site))
         return self._kl[site]
 
+    def kl_per_variable(self, site: str) -> Tensor:
+        """KL of each discrete variable's part of a site under the plate of variables: (M, B)."""
+        cost = self.expect(self._divergence(self.q(site), self.p(site), site))
+        return cost.expand(-1, len(self.batch)) if cost.dim() > 1 else cost.expand(1, len(self.batch))
+
+    def log_classes(self, site: str) -> Tensor:
+        """log q of the classes of a site's M discrete variables, enumerated or as one-hots: (M, B, K)."""
+        q = self.q(site)
+        if isinstance(q, OneHots):
+            return q.logits.movedim(-2, -3).flatten(0, -3)  # of several one-hots for each of M, all in one row
+        if isinstance(q, Categorical):
+            log_q = q.logits - q.logits.logsumexp(-1, keepdim=True)
+            return log_q if log_q.dim() > 2 else log_q[None]
+        raise ValueError(f"site {site!r} is a {type(q).__name__}, which has no classes: train a mixture or 'di_vae'")
+
     def kl_per_dimension(self, site: str = "z") -> Tensor:
         """KL of each dimension of a site whose dimensions are independent: (B, D), or (B, M D)."""
         q, p = self.q(site), self.p(site)
@@ -148,13 +170,27 @@ class Draw:
         if isinstance(q, Delta):
             # A point mass has no density: its KL to any density is infinite, and so is an autoencoder's bound.
             return torch.full(q.batch_shape, torch.inf, device=q.v.device)
+        if getattr(p, "kl_by_sample", False):
+            z = self.value(site)
+            return q.log_prob(z) - p.log_prob(z)
         try:
             return kl_divergence(q, p)
         except NotImplementedError as error:
-            raise ValueError(
-                f"site {site!r} has q = {type(q).__name__} and p = {type(p).__name__}, for which no KL is registered: "
-                "register one with torch.distributions.register_kl"
-            ) from error
+            on_sphere = [isinstance(side, VonMisesFisher | HypersphericalUniform) for side in (q, p)]
+            discrete = [isinstance(side, OneHots) for side in (q, p)]
+            if len(set(on_sphere)) == 2 or len(set(discrete)) == 2:
+                reason = (
+                    "; these live on different sets (a sphere, one-hots, or all of space), so one has no density where "
+                    "the other lies and the KL is infinite: take posterior and components of one kind"
+                )
+            else:
+                reason = ", for which no KL is registered: register one with torch.distributions.register_kl"
+            raise ValueError(f"site {site!r} has q = {_named(q)} and p = {_named(p)}{reason}") from error
+
+
+def _named(distribution: Any) -> str:
+    inside = getattr(distribution, "base_dist", distribution)
+    return type(inside).__name__
 
 
 @dataclass(frozen=True)
@@ -198,6 +234,15 @@ class TextELBO(ELBO):
         self.step: float = 0
         """The update that schedules are evaluated at; the training loop sets it, SVI advances it."""
         self.report: dict[str, Tensor] = {}
+
+    def with_terms(self, *terms: Term) -> "TextELBO":
+        """The same objective with more terms."""
+        return TextELBO(
+            *self.terms,
+            *terms,
+            num_particles=self.num_particles,
+            max_plate_nesting=int(self.max_plate_nesting),
+        )
 
     def draw(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> Draw:
         """Run guide and model once."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_textvae.distributions import VonMisesFisher
+from pyro_textvae.distributions import Concatenated, GumbelSoftmax, VonMisesFisher
 from pyro_textvae.encoders import at_least_float32
 
 LOG_VARIANCE_RANGE = (-20.0, 20.0)
@@ -289,6 +289,45 @@ class Point(nn.Module):
         return pyro.sample("z", self.z(features))
 
 
+class OneHotPosterior(nn.Module):
+    """q(z|x) of a discrete code: `latent` variables of `classes` classes each, relaxed by Gumbel-softmax in training.
+
+    With M `variables` c beside it, `latent` one-hots for each. In evaluation mode every draw is a true one-hot, since
+    the bound is the discrete model's; in training it is one where `straight_through`. The layer of the logits is named
+    `mean`, as every posterior's centre is.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        latent: int,
+        classes: int,
+        variables: int | None = None,
+        temperature: float = 1.0,
+        straight_through: bool = False,
+    ) -> None:
+        super().__init__()
+        if classes < 2:
+            raise ValueError(f"'classes' is {classes}, but a discrete variable has at least 2")
+        self.shape, self.variables = (latent, classes), variables
+        self.temperature, self.straight_through = _checked(temperature), straight_through
+        self.mean = nn.Linear(features, latent * classes * (variables or 1))
+
+    def z(self, features: Tensor) -> dist.TorchDistribution:
+        """Return q(z|x), batch shape (B,) or (M, B), event shape (latent * classes,)."""
+        logits = by_variable(at_least_float32(self.mean(features)), self.variables).unflatten(-1, self.shape)
+        return GumbelSoftmax(logits, self.temperature, self.straight_through or not self.training)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return pyro.sample("z", self.z(features))
+
+
+def _checked(temperature: float) -> float:
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"'temperature' is {temperature!r}, but that of a Gumbel-softmax is positive: 1.0 is usual")
+    return temperature
+
+
 class WithComponents(nn.Module):
     """q(z|x) q(c|x): a posterior of z beside M discrete variables of K classes each, independent given x.
 
@@ -315,6 +354,56 @@ class WithComponents(nn.Module):
         with pyro.plate("variables", self.variables, dim=-2):
             pyro.sample("c", self.c(features), infer={"enumerate": "parallel"})
             return pyro.sample("z", self.z(features))
+
+
+class ByVariable(nn.Module):
+    """q(z|x) alone, for a prior with M discrete variables that are summed out: z under their plate, (M, B, D)."""
+
+    def __init__(self, z_posterior: nn.Module, variables: int) -> None:
+        super().__init__()
+        self.z_posterior, self.variables = z_posterior, variables
+
+    def z(self, features: Tensor) -> dist.TorchDistribution:
+        return cast(Gaussian, self.z_posterior).z(features)
+
+    def forward(self, features: Tensor) -> Tensor:
+        with pyro.plate("variables", self.variables, dim=-2):
+            return pyro.sample("z", self.z(features))
+
+
+class OneHotsBeside(nn.Module):
+    """q(c|x) q(z|x) where the decoder sees both: M discrete variables of K classes as one-hots beside a z.
+
+    c cannot be summed out then, which would take the decoder K^M times; it is relaxed by Gumbel-softmax, as in
+    `OneHotPosterior`. The code is [c, z].
+    """
+
+    def __init__(
+        self,
+        z_posterior: nn.Module,
+        features: int,
+        variables: int,
+        components: int,
+        temperature: float = 1.0,
+        straight_through: bool = False,
+    ) -> None:
+        super().__init__()
+        self.z_posterior, self.shape = z_posterior, (variables, components)
+        self.temperature, self.straight_through = _checked(temperature), straight_through
+        self.assignment = nn.Linear(features, variables * components)
+
+    def c(self, features: Tensor) -> GumbelSoftmax:
+        """Return q(c|x), batch shape (B,), event shape (M K,)."""
+        logits = at_least_float32(self.assignment(features)).unflatten(-1, self.shape)
+        return GumbelSoftmax(logits, self.temperature, self.straight_through or not self.training)
+
+    def z(self, features: Tensor) -> dist.TorchDistribution:
+        """Return q of the code [c, z], batch shape (B,)."""
+        return Concatenated([self.c(features), cast(Gaussian, self.z_posterior).z(features)])
+
+    def forward(self, features: Tensor) -> Tensor:
+        c = pyro.sample("c", self.c(features))
+        return torch.cat([c, cast(Gaussian, self.z_posterior)(features)], -1)
 
 
 class NoPosterior(nn.Module):

@@ -48,6 +48,11 @@ def adopt(vae: TextVAE, source: Run, words: list[str]) -> None:
                 parameter.copy_(heads[name])
 
 
+def width_of(vae: TextVAE) -> int:
+    """How many numbers the posterior's own centre has, which a source has to match; 0 for a model without one."""
+    return next((len(value) for name, value in _heads(vae.state_dict()).items() if name == "mean.weight"), 0)
+
+
 def _heads(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The posterior's heads by their own names; a mixture keeps them one module deeper."""
     return {

@@ -11,11 +11,11 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal, constraints, register_kl
+from torch.distributions import Independent, MultivariateNormal, Normal, constraints, register_kl
 from torch.nn import functional as F
 
 from pyro_textvae.batch import Batch
-from pyro_textvae.distributions import HypersphericalUniform, VonMisesFisher
+from pyro_textvae.distributions import HypersphericalUniform, OneHots, VonMisesFisher
 
 LOG_VARIANCE_LIMIT = 6.0
 """Bound on a component's |log variance|: free ones overflow natural parameters (|log variance| > 88 is NaN)."""
@@ -37,6 +37,10 @@ class Prior(nn.Module, ABC):
     @abstractmethod
     def sample(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
         """Draw (count, code) codes; from one component of a mixture where one is named, of one variable or of all."""
+
+    def on_support(self, code: Tensor) -> Tensor:
+        """Codes (N, code), such as posterior means, moved to the nearest that this prior may give."""
+        return code
 
     def _refuse(self, component: int | None, variable: int | None) -> None:
         for name, value in (("component", component), ("variable", variable)):
@@ -76,6 +80,10 @@ class UniformSphere(StandardNormal):
 
     def density(self) -> dist.TorchDistribution:
         return HypersphericalUniform(self.code, device=self.zero.device)
+
+    def on_support(self, code: Tensor) -> Tensor:
+        """Means on a sphere lie inside it, and move out."""
+        return F.normalize(code, dim=-1)
 
 
 class AutoregressiveNormal(dist.TorchDistribution):
@@ -183,20 +191,96 @@ def committed_correlation(delta: float, length: int) -> float:
     return low.sqrt().item()
 
 
-class Mixture(Prior):
-    """p(c) p(z|c): M independent variables, each a mixture of K components on D dimensions with p(c) = 1/K."""
+class WithClasses(Prior):
+    """A prior with `variables` M discrete variables of `components` K classes each, all equally probable.
+
+    They are a mixture's c, or the code itself, or a part of it.
+    """
 
     uniform: Tensor
 
-    def __init__(self, latent: int, variables: int, components: int) -> None:
+    def __init__(self, variables: int, components: int) -> None:
         super().__init__()
         if components < 2:
             raise ValueError(f"'components' is {components}, but a mixture has at least 2; for one, train 'vae'")
         if variables < 1:
             raise ValueError(f"'variables' is {variables}, but a mixture has at least one discrete variable")
-        self.latent, self.variables, self.components = latent, variables, components
-        self.code = variables * latent
+        self.variables, self.components = variables, components
         self.register_buffer("uniform", torch.zeros(components), persistent=False)
+
+    def classes(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
+        """Draw classes (M, count); `component` fixes that of every variable, or of `variable` alone."""
+        c = torch.randint(self.components, (self.variables, count), device=self.uniform.device)
+        if component is None and variable is not None:
+            raise ValueError(f"variable={variable} came without a component of it: name one")
+        for name, value, many in (("component", component, self.components), ("variable", variable, self.variables)):
+            if value is not None and not 0 <= value < many:
+                raise ValueError(f"{name}={value}, but the {name}s are 0 to {many - 1}")
+        if component is not None:
+            c[slice(None) if variable is None else variable] = component
+        return c
+
+
+class UniformOneHots(WithClasses):
+    """p(z) of a discrete code: M variables of K equally probable classes each, as one-hots, M K numbers."""
+
+    def __init__(self, variables: int, components: int) -> None:
+        super().__init__(variables, components)
+        self.code = variables * components
+
+    def density(self) -> dist.TorchDistribution:
+        return OneHots(self.uniform.expand(self.variables, -1))
+
+    def forward(self, batch: Batch) -> Tensor:
+        return pyro.sample("z", self.density())
+
+    def log_prob(self, code: Tensor) -> Tensor:
+        return self.density().log_prob(code)
+
+    def sample(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
+        return F.one_hot(self.classes(count, component, variable).T, self.components).flatten(1).to(self.uniform.dtype)
+
+    def on_support(self, code: Tensor) -> Tensor:
+        return nearest_one_hots(code, self.components)
+
+
+def nearest_one_hots(code: Tensor, classes: int) -> Tensor:
+    """Numbers (N, M K) to the one-hots of each variable's likeliest class."""
+    return F.one_hot(code.unflatten(-1, (-1, classes)).argmax(-1), classes).flatten(-2).to(code.dtype)
+
+
+class OneHotsBesideNormal(UniformOneHots):
+    """p(c) p(z): M discrete variables as one-hots beside a z ~ Normal(0, I), independent; the code is [c, z]."""
+
+    def __init__(self, latent: int, variables: int, components: int) -> None:
+        super().__init__(variables, components)
+        self.normal = StandardNormal(latent)
+        self.widths = [variables * components, latent]
+        self.code = sum(self.widths)
+
+    def forward(self, batch: Batch) -> Tensor:
+        c = pyro.sample("c", self.density())
+        return torch.cat([c, self.normal(batch)], -1)
+
+    def log_prob(self, code: Tensor) -> Tensor:
+        c, z = code.split(self.widths, -1)
+        return super().log_prob(c) + self.normal.log_prob(z)
+
+    def sample(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
+        return torch.cat([super().sample(count, component, variable), self.normal.sample(count)], -1)
+
+    def on_support(self, code: Tensor) -> Tensor:
+        c, z = code.split(self.widths, -1)
+        return torch.cat([super().on_support(c), z], -1)
+
+
+class Mixture(WithClasses):
+    """p(c) p(z|c): M independent variables, each a mixture of K components on D dimensions with p(c) = 1/K."""
+
+    def __init__(self, latent: int, variables: int, components: int) -> None:
+        super().__init__(variables, components)
+        self.latent = latent
+        self.code = variables * latent
 
     @abstractmethod
     def component(self, c: Tensor) -> dist.TorchDistribution:
@@ -214,8 +298,12 @@ class Mixture(Prior):
 
     def log_prob(self, code: Tensor) -> Tensor:
         z = code.unflatten(-1, (self.variables, -1)).movedim(-2, 0)  # (M, N, D)
-        per_component = self.component(self.every()).log_prob(z)  # (K, M, N)
-        return (per_component.logsumexp(0) - math.log(self.components)).sum(0)
+        return (self.log_prob_of_each(z).logsumexp(0) - math.log(self.components)).sum(0)
+
+    def log_prob_of_each(self, z: Tensor) -> Tensor:
+        """log p(z|c) of (..., M, N, D) under every component: (K, ..., M, N)."""
+        every = torch.arange(self.components, device=z.device)
+        return self.component(every.unflatten(0, (-1, *[1] * (z.dim() - 1)))).log_prob(z)
 
     def means(self) -> Tensor:
         """Mean of every component, (M, K, D)."""
@@ -227,15 +315,15 @@ class Mixture(Prior):
 
     def sample(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
         """Draw codes; `component` fixes the class of every variable, or of `variable` alone."""
-        c = torch.randint(self.components, (self.variables, count), device=self.uniform.device)
-        if component is None and variable is not None:
-            raise ValueError(f"variable={variable} came without a component of it: name one")
-        for name, value, many in (("component", component, self.components), ("variable", variable, self.variables)):
-            if value is not None and not 0 <= value < many:
-                raise ValueError(f"{name}={value}, but the {name}s are 0 to {many - 1}")
-        if component is not None:
-            c[slice(None) if variable is None else variable] = component
-        return self.join(self.component(c).sample())
+        return self.join(self.component(self.classes(count, component, variable)).sample())
+
+    def responsibilities(self, z: Tensor) -> Tensor:
+        """p(c|z) of (..., M, N, D), by Bayes' rule: (..., M, N, K)."""
+        return self.log_prob_of_each(z).softmax(0).movedim(0, -1)
+
+    def dispersion_bound(self) -> float:
+        """The most that the dispersion of one sentence can be, in nats; infinite where components can flee."""
+        return math.inf
 
     def _rows(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """Index a table (M, K, ...) by variable and class."""
@@ -250,19 +338,133 @@ class GaussianMixture(Mixture):
         # Mean square distance 4 between components whatever D is: in 16 dimensions N(0, I) means would lie so far
         # apart that q(c|x) falls into one of them at the first steps and stays.
         self.mean = nn.Parameter(torch.randn(variables, components, latent) * (2 / latent) ** 0.5)
-        self.log_variance = nn.Parameter(torch.zeros(variables, components, latent))
+        self.log_variance = nn.Parameter(torch.zeros(variables, self.own_variances, latent))
+
+    @property
+    def own_variances(self) -> int:
+        """How many variances a variable's components have."""
+        return self.components
 
     def component(self, c: Tensor) -> dist.TorchDistribution:
-        rows = self._rows(c)
         # tanh, not a clamp: a clamped variance would get no gradient back.
-        log_variance = LOG_VARIANCE_LIMIT * torch.tanh(self.log_variance[rows] / LOG_VARIANCE_LIMIT)
-        return dist.Normal(self.mean[rows], (0.5 * log_variance).exp()).to_event(1)
+        log_variance = LOG_VARIANCE_LIMIT * torch.tanh(self.log_variance / LOG_VARIANCE_LIMIT)
+        scale = (0.5 * log_variance).exp().expand_as(self.mean)
+        rows = self._rows(c)
+        return dist.Normal(self.mean[rows], scale[rows]).to_event(1)
+
+
+class SharedVarianceMixture(GaussianMixture):
+    """Diagonal Gaussian components that share one learnt variance: their dispersion is the variance of their means, in
+    its units, and their averaged prior lies at the mean of their means."""
+
+    @property
+    def own_variances(self) -> int:
+        return 1
+
+
+class FullCovarianceMixture(Mixture):
+    """Gaussian components with learnt means and full covariances, through their Cholesky factors.
+
+    `factor` is what of it lies below the diagonal, whose logarithm is `log_variance` / 2.
+    """
+
+    below: Tensor
+
+    def __init__(self, latent: int, variables: int = 1, components: int = 10) -> None:
+        super().__init__(latent, variables, components)
+        self.mean = nn.Parameter(torch.randn(variables, components, latent) * (2 / latent) ** 0.5)
+        self.log_variance = nn.Parameter(torch.zeros(variables, components, latent))
+        self.factor = nn.Parameter(torch.zeros(variables, components, latent * (latent - 1) // 2))
+        self.register_buffer("below", torch.tril_indices(latent, latent, -1), persistent=False)
+
+    def component(self, c: Tensor) -> dist.TorchDistribution:
+        log_variance = LOG_VARIANCE_LIMIT * torch.tanh(self.log_variance / LOG_VARIANCE_LIMIT)
+        scale_tril = (0.5 * log_variance).exp().diag_embed()
+        scale_tril[..., self.below[0], self.below[1]] = self.factor
+        rows = self._rows(c)
+        return dist.MultivariateNormal(self.mean[rows], scale_tril=scale_tril[rows])
+
+
+@register_kl(Independent, MultivariateNormal)
+def _kl_independent_multivariate(q: Independent, p: MultivariateNormal) -> Tensor:
+    """KL in nats from numbers that are independent normals to a multivariate normal."""
+    if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != 1:
+        raise NotImplementedError
+    mean, scale = q.base_dist.loc, q.base_dist.scale
+    root = p.scale_tril
+    shape = torch.broadcast_shapes(mean.shape, root.shape[:-1])
+    root = root.expand(shape + root.shape[-1:])
+    away = torch.linalg.solve_triangular(root, (p.loc - mean).expand(shape)[..., None], upper=False).squeeze(-1)
+    spread = torch.linalg.solve_triangular(root, scale.expand(shape).diag_embed(), upper=False)
+    log_ratio = (root.diagonal(dim1=-2, dim2=-1).log() - scale.log()).sum(-1)
+    return log_ratio + 0.5 * (away.square().sum(-1) + spread.square().sum((-2, -1)) - shape[-1])
+
+
+class Marginal(dist.TorchDistribution):
+    """p(z) of a mixture with c summed out; batch shape (M, 1), to be expanded to (M, B), event shape (D,)."""
+
+    kl_by_sample = True
+    """No KL to it has a closed form: `Draw` takes log q - log p at the drawn value."""
+    arg_constraints: dict[str, constraints.Constraint] = {}
+
+    def __init__(self, mixture: "Mixture", batch_shape: torch.Size, validate_args: bool | None = None) -> None:
+        self.mixture = mixture
+        super().__init__(batch_shape, torch.Size([mixture.latent]), validate_args=validate_args)
+
+    @property
+    def support(self) -> Any:
+        return self.mixture.component(self.mixture.every()).support
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "Marginal":
+        return Marginal(self.mixture, torch.Size(batch_shape), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        log_p = self.mixture.log_prob_of_each(value)
+        return log_p.logsumexp(0) - math.log(len(log_p))
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        shape = torch.Size(sample_shape) + self.batch_shape
+        c = torch.randint(self.mixture.components, shape, device=self.mixture.uniform.device)
+        return self.mixture.component(c).sample()
+
+
+class MarginalGaussianMixture(GaussianMixture):
+    """The same p(z) with c summed out: the programs have no site c, and which component z is of is p(c|z).
+
+    So q(c|x) is the average of p(c|z) over q(z|x), and no network has to learn it. The KL to a mixture has no closed
+    form: it is that of the drawn z.
+    """
+
+    def forward(self, batch: Batch) -> Tensor:
+        with pyro.plate("variables", self.variables, dim=-2):
+            return self.join(pyro.sample("z", Marginal(self, torch.Size([self.variables, 1]))))
+
+
+class CategoricalMixture(Mixture):
+    """Categorical components: z is `latent` one-hots of `classes` classes each, independent given c (Shi et al. 2020).
+
+    The last class's logit is 0, so that the parameters are natural ones. Two classes are a Bernoulli variable.
+    """
+
+    def __init__(self, latent: int, variables: int = 1, components: int = 10, classes: int = 8) -> None:
+        if classes < 2:
+            raise ValueError(f"'classes' is {classes}, but a discrete variable has at least 2")
+        super().__init__(latent * classes, variables, components)
+        self.classes_of_z = classes
+        self.logits = nn.Parameter(torch.randn(variables, components, latent, classes - 1))
+
+    def component(self, c: Tensor) -> dist.TorchDistribution:
+        return OneHots(F.pad(self.logits, (0, 1))[self._rows(c)])
+
+    def on_support(self, code: Tensor) -> Tensor:
+        return nearest_one_hots(code, self.classes_of_z)
 
 
 class VonMisesFisherMixture(Mixture):
     """von Mises-Fisher components on the unit sphere: learnt directions, one fixed concentration.
 
-    Fixed, because the dispersion is then bounded by log-partition(concentration) - log-partition(0).
+    The dispersion is then bounded, by log-partition(concentration) - log-partition(0).
     """
 
     concentration: Tensor
@@ -277,6 +479,41 @@ class VonMisesFisherMixture(Mixture):
     def component(self, c: Tensor) -> dist.TorchDistribution:
         loc = F.normalize(self.direction[self._rows(c)], dim=-1)
         return VonMisesFisher(loc, self.concentration)
+
+    def on_support(self, code: Tensor) -> Tensor:
+        return F.normalize(code.unflatten(-1, (self.variables, -1)), dim=-1).flatten(-2)
+
+    def dispersion_bound(self) -> float:
+        """M times how much the log-partition falls from the largest concentration to 0, where all components cancel."""
+        pole = torch.eye(self.latent, dtype=torch.float64)[:1]
+        some, none = (VonMisesFisher(pole, k).log_normalizer for k in (self.largest_concentration, 0.0))
+        return self.variables * (some - none).item()
+
+    @property
+    def largest_concentration(self) -> float:
+        return self.concentration.item()
+
+
+CONCENTRATION_RANGE = 3.0
+"""How far the logarithm of a learnt concentration may move from where it began, either way: a factor of 20. Free ones
+would grow as long as each sentence has a component of its own."""
+
+
+class LearntVonMisesFisherMixture(VonMisesFisherMixture):
+    """von Mises-Fisher components whose concentrations are learnt too, beginning at `concentration`."""
+
+    def __init__(self, latent: int, variables: int = 1, components: int = 10, concentration: float = 10.0) -> None:
+        super().__init__(latent, variables, components, concentration)
+        self.log_factor = nn.Parameter(torch.zeros(variables, components))
+
+    def component(self, c: Tensor) -> dist.TorchDistribution:
+        rows = self._rows(c)
+        factor = (CONCENTRATION_RANGE * torch.tanh(self.log_factor / CONCENTRATION_RANGE)).exp()
+        return VonMisesFisher(F.normalize(self.direction[rows], dim=-1), self.concentration * factor[rows])
+
+    @property
+    def largest_concentration(self) -> float:
+        return super().largest_concentration * math.exp(CONCENTRATION_RANGE)
 
 
 class NoPrior(Prior):

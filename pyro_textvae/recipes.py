@@ -15,6 +15,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from torch import nn
@@ -22,37 +23,53 @@ from torch import nn
 from pyro_textvae.decoders import DILATIONS, Decoder, DilatedDecoder, LinearStartDecoder, RecurrentDecoder, SkipDecoder
 from pyro_textvae.encoders import NoEncoder, RecurrentEncoder
 from pyro_textvae.errors import did_you_mean
-from pyro_textvae.objective import TextELBO
+from pyro_textvae.objective import Term, TextELBO
 from pyro_textvae.posteriors import (
     BatchNormBothGaussian,
     BatchNormGaussian,
+    ByVariable,
     CommittedGaussian,
     Gaussian,
     NoPosterior,
+    OneHotPosterior,
+    OneHotsBeside,
     Point,
     VonMisesFisherPosterior,
     WithComponents,
 )
 from pyro_textvae.priors import (
     AutoregressivePrior,
+    CategoricalMixture,
+    FullCovarianceMixture,
     GaussianMixture,
+    LearntVonMisesFisherMixture,
+    MarginalGaussianMixture,
+    Mixture,
     NoPrior,
+    OneHotsBesideNormal,
     Prior,
+    SharedVarianceMixture,
     StandardNormal,
+    UniformOneHots,
     UniformSphere,
     VonMisesFisherMixture,
 )
 from pyro_textvae.refine import SemiAmortisedVAE
-from pyro_textvae.schedules import Cyclic, Linear, Sigmoid, Weight, weight_at
+from pyro_textvae.schedules import Cyclic, Linear, Sigmoid, Weight, times, weight_at
 from pyro_textvae.size import Size
 from pyro_textvae.terms import (
+    KL,
+    BagOfWords,
     BatchFreeBits,
     BetaELBO,
     DispersedELBO,
     FreeBits,
+    LabelCrossEntropy,
+    MutualInformation,
     Reconstruction,
     SentenceDimensionFreeBits,
     SentenceFreeBits,
+    VariableFreeBits,
 )
 from pyro_textvae.updates import JOINT, Aggressive, Updates
 from pyro_textvae.vae import TextVAE, initialise
@@ -218,6 +235,22 @@ def free_bits_vae(
     return compose(size, objective=TextELBO(Reconstruction(), kinds[per]))
 
 
+def with_bag_of_words(made: Recipe, weight: Weight = 1.0) -> Recipe:
+    """Any recipe, its z also made to predict the sentence's words by itself, without the words before them.
+
+    So z has to say what the sentence is about, however good the decoder is (Zhao et al. 2017). The loss gains `weight`
+    times what those words cost; the reported ELBO does not.
+    """
+    made.vae.decoder.add_bag()
+    return replace(made, objective=made.objective.with_terms(BagOfWords(weight)))
+
+
+@recipe
+def bow_vae(size: Size, bag_of_words: float = 1.0, warm_up: int = 500) -> Recipe:
+    """VAE whose z must also predict the bag of the sentence's words by itself (Zhao et al. 2017)."""
+    return with_bag_of_words(compose(size, objective=BetaELBO(_warm_up(warm_up))), bag_of_words)
+
+
 @recipe
 def skip_vae(size: Size) -> Recipe:
     """VAE whose z enters the output layer too, past the decoder's network (skip connections: Dieng et al. 2019)."""
@@ -314,22 +347,45 @@ def vmf_vae(size: Size, concentration: float = 13.0) -> Recipe:
     )
 
 
-def _gaussian_mixture(size: Size, variables: int, components: int, objective: TextELBO) -> Recipe:
-    z_posterior = Gaussian(size.features, size.latent, variables)
-    return compose(
-        size,
-        posterior=WithComponents(z_posterior, size.features, variables, components),
-        prior=GaussianMixture(size.latent, variables, components),
-        objective=objective,
-    )
+def _mixture(
+    size: Size,
+    z_posterior: nn.Module,
+    prior: Callable[[int, int, int], Mixture],
+    variables: int,
+    components: int,
+    dispersion: float,
+    mutual_information: float,
+    warm_up: int,
+) -> Recipe:
+    """A mixture prior, and a posterior of its kind: R + w (KL - dispersion L_d - mutual_information I(c;x))."""
+    posterior = WithComponents(z_posterior, size.features, variables, components)
+    mixture = prior(size.latent, variables, components)
+    objective = DispersedELBO(dispersion, mutual_information, _warm_up(warm_up), mixture.dispersion_bound())
+    return compose(size, posterior=posterior, prior=mixture, objective=objective)
+
+
+def _gaussian(size: Size, variables: int, gamma: float | None) -> Gaussian:
+    """A Gaussian posterior of each variable's z; with `gamma` its means are batch-normalised."""
+    if gamma is None:
+        return Gaussian(size.features, size.latent, variables)
+    return BatchNormGaussian(size.features, size.latent, gamma, variables)
 
 
 @recipe
 def gm_vae(
-    size: Size, variables: int = 1, components: int = 10, mutual_information: float = 0.0, warm_up: int = 500
+    size: Size,
+    variables: int = 1,
+    components: int = 10,
+    mutual_information: float = 0.0,
+    warm_up: int = 500,
+    gamma: float | None = None,
 ) -> Recipe:
-    """Gaussian-mixture prior, the plain ELBO: its components merge (Shi et al. 2020)."""
-    return _gaussian_mixture(size, variables, components, DispersedELBO(0.0, mutual_information, _warm_up(warm_up)))
+    """Gaussian-mixture prior, the plain ELBO: its components merge (Shi et al. 2020).
+
+    `gamma` batch-normalises the posterior's means. Its floor under the KL is one to Normal(0, I), not to a mixture,
+    whose components can follow; that codes keep apart is what remains of it.
+    """
+    return dgm_vae(size, variables, components, 0.0, mutual_information, warm_up, gamma)
 
 
 @recipe
@@ -340,17 +396,157 @@ def dgm_vae(
     dispersion: float = 0.8,
     mutual_information: float = 0.0,
     warm_up: int = 500,
+    gamma: float | None = None,
 ) -> Recipe:
     """Dispersed Gaussian mixture: `dispersion` of L_d is given back, so components need not merge (Shi et al. 2020)."""
-    return _gaussian_mixture(
-        size, variables, components, DispersedELBO(dispersion, mutual_information, _warm_up(warm_up))
+    z_posterior = _gaussian(size, variables, gamma)
+    return _mixture(size, z_posterior, GaussianMixture, variables, components, dispersion, mutual_information, warm_up)
+
+
+@recipe
+def free_bits_gm_vae(
+    size: Size, variables: int = 1, components: int = 10, nats: float = 4.0, nats_of_c: float = 0.5, warm_up: int = 500
+) -> Recipe:
+    """Gaussian mixture that pays for no KL below `nats` of z and `nats_of_c` of c (Shi et al. 2020's code).
+
+    Both are a sentence's, shared out evenly among its variables. That code frees 10 and 5 nats of 20 variables of 5
+    components; a c whose free bits reach `variables` ln `components` would never be paid for.
+    """
+    made = gm_vae(size, variables, components)
+    return replace(made, objective=TextELBO(Reconstruction(), VariableFreeBits(_warm_up(warm_up), nats, nats_of_c)))
+
+
+@recipe
+def mop_gm_vae(size: Size, variables: int = 1, components: int = 10, warm_up: int = 500) -> Recipe:
+    """Gaussian mixture where c is read off z, q(c|z) = p(c|z): a mixture of posteriors (Shi et al. 2020's code).
+
+    c is summed out of both programs. Its KL is that of the drawn z to the whole mixture, since it has no closed form.
+    """
+    return compose(
+        size,
+        posterior=ByVariable(Gaussian(size.features, size.latent, variables), variables),
+        prior=MarginalGaussianMixture(size.latent, variables, components),
+        objective=BetaELBO(_warm_up(warm_up)),
     )
+
+
+@recipe
+def cm_vae(
+    size: Size,
+    variables: int = 1,
+    components: int = 10,
+    classes: int = 8,
+    mutual_information: float = 0.0,
+    warm_up: int = 500,
+    temperature: float = 1.0,
+    straight_through: bool = True,
+    supervised: str | None = None,
+) -> Recipe:
+    """Mixture of categorical components: z is `latent` discrete variables of `classes` each (Shi et al. 2020).
+
+    `supervised` names a label column of the corpus to be observed as c: its classes are the components, and what
+    -log q(label|x) costs is added to the loss, not annealed. Draws of z are relaxed by Gumbel-softmax in training, and
+    one-hots with a relaxed gradient where `straight_through`.
+    """
+    return dcm_vae(
+        size,
+        variables,
+        components,
+        classes,
+        0.0,
+        mutual_information,
+        warm_up,
+        temperature,
+        straight_through,
+        supervised,
+    )
+
+
+@recipe
+def dcm_vae(
+    size: Size,
+    variables: int = 1,
+    components: int = 10,
+    classes: int = 8,
+    dispersion: float = 0.4,
+    mutual_information: float = 0.0,
+    warm_up: int = 500,
+    temperature: float = 1.0,
+    straight_through: bool = True,
+    supervised: str | None = None,
+) -> Recipe:
+    """Dispersed mixture of categorical components: CM-VAE with `dispersion` of L_d given back (Shi et al. 2020)."""
+    z_posterior = OneHotPosterior(size.features, size.latent, classes, variables, temperature, straight_through)
+    prior = partial(CategoricalMixture, classes=classes)
+    made = _mixture(size, z_posterior, prior, variables, components, dispersion, mutual_information, warm_up)
+    if supervised is None:
+        return made
+    return replace(made, objective=made.objective.with_terms(LabelCrossEntropy(column=supervised)))
+
+
+@recipe
+def vmf_mixture_vae(
+    size: Size,
+    variables: int = 1,
+    components: int = 10,
+    mutual_information: float = 0.0,
+    warm_up: int = 500,
+    concentration: float = 20.0,
+    component_concentration: float = 10.0,
+    concentrations: Literal["fixed", "learnt"] = "fixed",
+) -> Recipe:
+    """Mixture of von Mises-Fisher components on the sphere, the plain ELBO: its components merge (this package)."""
+    return dvmf_mixture_vae(
+        size, variables, components, 0.0, mutual_information, warm_up, concentration, component_concentration,
+        concentrations,
+    )  # fmt: skip
+
+
+@recipe
+def dvmf_mixture_vae(
+    size: Size,
+    variables: int = 1,
+    components: int = 10,
+    dispersion: float = 0.8,
+    mutual_information: float = 0.0,
+    warm_up: int = 500,
+    concentration: float = 20.0,
+    component_concentration: float = 10.0,
+    concentrations: Literal["fixed", "learnt"] = "fixed",
+) -> Recipe:
+    """Dispersed mixture of von Mises-Fisher components, whose dispersion has a bound: it may exceed 1 (this package).
+
+    `concentration` is the posterior's; the components' is fixed, or begins there and is learnt within a factor of 20.
+    """
+    kinds = {"fixed": VonMisesFisherMixture, "learnt": LearntVonMisesFisherMixture}
+    if concentrations not in kinds:
+        raise ValueError(f"'concentrations' is {concentrations!r}, but the components' are 'fixed' or 'learnt'")
+    z_posterior = VonMisesFisherPosterior(size.features, size.latent, concentration, variables)
+    prior = partial(kinds[concentrations], concentration=component_concentration)
+    return _mixture(size, z_posterior, prior, variables, components, dispersion, mutual_information, warm_up)
+
+
+Family = Literal["gaussian", "shared variance", "full covariance", "categorical", "bernoulli", "vmf"]
+OPTIONS_OF_FAMILIES: dict[str, tuple[str, ...]] = {
+    "gaussian": ("gamma",),
+    "shared variance": ("gamma",),
+    "full covariance": ("gamma",),
+    "categorical": ("classes",),
+    "bernoulli": (),
+    "vmf": ("concentration", "component_concentration"),
+}
+WHY_NOT = {
+    "gamma": "batch normalisation sets the scale of means in a space that has one; directions and one-hots have none",
+    "concentration": "a von Mises-Fisher posterior lives on a sphere, where no other family has a density",
+    "component_concentration": "only von Mises-Fisher components have a concentration",
+    "classes": "only categorical components have classes of z",
+}
 
 
 @recipe
 def dem_vae(
     size: Size,
-    family: Literal["gaussian", "vmf"] = "gaussian",
+    family: Family = "gaussian",
     variables: int = 1,
     components: int = 10,
     dispersion: float = 0.8,
@@ -358,23 +554,120 @@ def dem_vae(
     warm_up: int = 500,
     concentration: float | None = None,
     component_concentration: float | None = None,
+    classes: int | None = None,
+    gamma: float | None = None,
 ) -> Recipe:
     """Dispersed exponential-family mixture with mutual information: clusters one can read (Shi et al. 2020).
 
-    The two concentrations are the posterior's (None: 20) and the components' (None: 10), of the "vmf" family alone.
+    family="gaussian"         diagonal, each component with its own variances
+    family="shared variance"  diagonal, all components with the same
+    family="full covariance"  beside a diagonal posterior
+    family="categorical"      z is `latent` discrete variables of `classes` (None: 8) each; dcm_vae has more options
+    family="bernoulli"        the same of 2 classes
+    family="vmf"              on the sphere; dvmf_mixture_vae has more options
+
+    The two concentrations are the posterior's (None: 20) and the components' (None: 10), of the "vmf" family alone;
+    `gamma` batch-normalises the posterior's means, of Gaussian families alone (None: it does not).
     """
-    if family == "gaussian":
-        if concentration is not None or component_concentration is not None:
-            raise ValueError("a concentration was given, but Gaussian components have none: leave it out or take 'vmf'")
-        return dgm_vae(size, variables, components, dispersion, mutual_information, warm_up)
-    if family != "vmf":
-        raise ValueError(f"'family' is {family!r}, but components are 'gaussian' or 'vmf'")
-    of_posterior = 20.0 if concentration is None else concentration
-    of_components = 10.0 if component_concentration is None else component_concentration
-    z_posterior = VonMisesFisherPosterior(size.features, size.latent, of_posterior, variables)
+    if family not in OPTIONS_OF_FAMILIES:
+        raise ValueError(
+            f"'family' is {family!r}{did_you_mean(family, OPTIONS_OF_FAMILIES)}, but components are "
+            f"{', '.join(map(repr, OPTIONS_OF_FAMILIES))}"
+        )
+    given = {
+        "concentration": concentration,
+        "component_concentration": component_concentration,
+        "classes": classes,
+        "gamma": gamma,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if name not in OPTIONS_OF_FAMILIES[family]:
+            takers = [repr(other) for other, names in OPTIONS_OF_FAMILIES.items() if name in names]
+            raise ValueError(
+                f"{name!r} was given, but family={family!r} has none: {WHY_NOT[name]}. Leave it out or take "
+                f"{' or '.join(takers)}"
+            )
+    shared: Any = {"dispersion": dispersion, "mutual_information": mutual_information, "warm_up": warm_up}
+    if family == "vmf":
+        return dvmf_mixture_vae(size, variables, components, **shared, **given)
+    if family in ("categorical", "bernoulli"):
+        of_z: Any = {"classes": 2} if family == "bernoulli" else given
+        return dcm_vae(size, variables, components, **shared, **of_z)
+    kinds: dict[str, type[Mixture]] = {
+        "gaussian": GaussianMixture,
+        "shared variance": SharedVarianceMixture,
+        "full covariance": FullCovarianceMixture,
+    }
+    return _mixture(size, _gaussian(size, variables, gamma), kinds[family], variables, components, **shared)
+
+
+def _discrete(size: Size, classes: int, temperature: float, straight_through: bool, objective: TextELBO) -> Recipe:
+    posterior = OneHotPosterior(size.features, size.latent, classes, None, temperature, straight_through)
+    return compose(size, posterior=posterior, prior=UniformOneHots(size.latent, classes), objective=objective)
+
+
+@recipe
+def dae(size: Size, classes: int = 10, temperature: float = 1.0, straight_through: bool = False) -> Recipe:
+    """Autoencoder of `latent` discrete variables, relaxed by Gumbel-softmax, without a KL (Zhao et al. 2018)."""
+    return _discrete(size, classes, temperature, straight_through, TextELBO(Reconstruction()))
+
+
+@recipe
+def dvae(
+    size: Size, classes: int = 10, warm_up: int = 500, temperature: float = 1.0, straight_through: bool = False
+) -> Recipe:
+    """VAE with a discrete code: `latent` variables of `classes` each, relaxed by Gumbel-softmax (Zhao et al. 2018)."""
+    return _discrete(size, classes, temperature, straight_through, BetaELBO(_warm_up(warm_up)))
+
+
+@recipe
+def dvae_as_released(
+    size: Size, classes: int = 10, warm_up: int = 500, temperature: float = 1.0, straight_through: bool = False
+) -> Recipe:
+    """DVAE whose KL has the weight classes / latent, a slip of a reshape in the code of Shi et al. 2020: no bound.
+
+    That code reshapes the KLs of its M variables of K classes as if they were K, so that it charges K / M of them.
+    """
+    weight = times(_warm_up(warm_up), classes / size.latent)
+    return _discrete(size, classes, temperature, straight_through, BetaELBO(weight))
+
+
+@recipe
+def di_vae(
+    size: Size, classes: int = 10, warm_up: int = 0, temperature: float = 1.0, straight_through: bool = False
+) -> Recipe:
+    """VAE with a discrete code that pays only KL(q(z) || p(z)), of the batch's aggregate posterior (Zhao et al. 2018).
+
+    That is KL(q(z|x) || p(z)) less the information in the batch, in nats summed over the variables: to inform is free.
+    """
+    weight = _warm_up(warm_up)
+    objective = TextELBO(Reconstruction(), KL(weight), MutualInformation(weight))
+    return _discrete(size, classes, temperature, straight_through, objective)
+
+
+@recipe
+def semi_vae(
+    size: Size,
+    variables: int = 1,
+    components: int = 10,
+    mutual_information: float = 0.0,
+    warm_up: int = 500,
+    temperature: float = 1.0,
+    straight_through: bool = False,
+) -> Recipe:
+    """Discrete c and Gaussian z beside it, independent, both read by the decoder (Kingma et al. 2014; Shi et al. 2020).
+
+    c is relaxed by Gumbel-softmax; `mutual_information` pays for a c that depends on the sentence.
+    """
+    weight = _warm_up(warm_up)
+    terms: list[Term] = [Reconstruction(), KL(weight)]
+    if mutual_information:
+        terms.append(MutualInformation(times(weight, mutual_information)))
+    z_posterior = Gaussian(size.features, size.latent)
     return compose(
         size,
-        posterior=WithComponents(z_posterior, size.features, variables, components),
-        prior=VonMisesFisherMixture(size.latent, variables, components, of_components),
-        objective=DispersedELBO(dispersion, mutual_information, _warm_up(warm_up)),
+        posterior=OneHotsBeside(z_posterior, size.features, variables, components, temperature, straight_through),
+        prior=OneHotsBesideNormal(size.latent, variables, components),
+        objective=TextELBO(*terms),
     )

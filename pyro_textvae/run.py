@@ -43,11 +43,11 @@ from pyro_textvae.evaluation import (
     generation,
     judge,
 )
-from pyro_textvae.evaluation.codes import mean_code, on_sphere, on_support, variables_of
+from pyro_textvae.evaluation.codes import classes_of, draw_codes, evaluating, mean_code, on_sphere, variables_of
 from pyro_textvae.evaluation.generation import Decoding
 from pyro_textvae.evaluation.interpretation import Components, describe_components
 from pyro_textvae.evaluation.reconstruction import From
-from pyro_textvae.posteriors import WithComponents
+from pyro_textvae.priors import WithClasses
 from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.size import Size
 from pyro_textvae.vae import TextVAE
@@ -180,11 +180,12 @@ class Run:
             return np.concatenate([self._code(batch).numpy() for batch in self._batches(texts)])
 
     def assign(self, texts: Sequence[str]) -> np.ndarray:
-        """The likeliest component of each text: integers (N,), or (N, M) with M > 1 discrete variables."""
-        posterior = self._mixture()
-        with torch.no_grad():
-            codes = [posterior.c(self.vae.encoder(batch)).probs.argmax(-1) for batch in self._batches(texts)]
-        joint = torch.cat(codes, -1).T.numpy()  # (N, M)
+        """The likeliest component of each text, or class of a discrete code: integers (N,), or (N, M) with M > 1
+        discrete variables."""
+        self._need_classes()
+        with evaluating(self.vae, 0):
+            classes = [classes_of(self.vae, draw_codes(self.vae, batch)[0]) for batch in self._batches(texts)]
+        joint = torch.cat([each for each in classes if each is not None]).argmax(-1).numpy()  # (N, M)
         return joint[:, 0] if joint.shape[1] == 1 else joint
 
     def describe_components(
@@ -195,7 +196,7 @@ class Run:
         split  of the run's corpus; the other numbers say how many of each are listed. How words are chosen:
         `evaluation/interpretation.py`.
         """
-        self._mixture()
+        self._need_classes()
         for name, value in (("words", words), ("sentences", sentences), ("samples", samples)):
             if value < 0:
                 raise ValueError(f"{name}={value} came, but at least 0 can be listed")
@@ -239,17 +240,20 @@ class Run:
         seed: int = 0,
         max_length: int = 40,
     ) -> list[str]:
-        """Decode each text's posterior mean."""
+        """Decode each text's posterior mean, or of a discrete code the likeliest classes."""
         codes = torch.from_numpy(self.encode(texts))
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            return self._decode(on_support(self.vae, codes), decoding, temperature, max_length)
+            return self._decode(self.vae.prior.on_support(codes), decoding, temperature, max_length)
 
     def interpolate(self, a: str, b: str, steps: int = 7, *, max_length: int = 40) -> list[str]:
-        """Decode `steps` codes from a's posterior mean to b's: on a line, or on a great circle of the sphere."""
+        """Decode `steps` codes from a's posterior mean to b's: on a line, or on a great circle of the sphere.
+
+        Between two discrete codes the line runs through blends of their classes, as a relaxed code has in training.
+        """
         if steps < 2:
             raise ValueError(f"{steps} steps were asked for, but a path has at least its two ends")
-        ends = on_support(self.vae, torch.from_numpy(self.encode([a, b])))
+        ends = self.vae.prior.on_support(torch.from_numpy(self.encode([a, b])))
         with torch.no_grad():
             if on_sphere(self.vae):
                 parts = ends.unflatten(-1, (variables_of(self.vae), -1))  # each variable walks on its own sphere
@@ -296,6 +300,7 @@ class Run:
             self.vae,
             self.corpus.split(split),
             label_names=self.corpus.label_names,
+            supervised=self.recipe["options"].get("supervised"),
             entropy=(self.corpus.entropy or {}).get("nats_per_sentence"),
             **more,
         )
@@ -448,10 +453,9 @@ class Run:
             )
         return other.vae
 
-    def _mixture(self) -> WithComponents:
-        if not isinstance(self.vae.posterior, WithComponents):
+    def _need_classes(self) -> None:
+        if not isinstance(self.vae.prior, WithClasses):
             raise ValueError(f"a {self.name!r} has no components to assign texts to: train a mixture such as 'dem_vae'")
-        return self.vae.posterior
 
     def _split(self, texts: Sequence[str]) -> Split:
         """Texts encoded as the corpus was: same words, same length, same lower-casing."""

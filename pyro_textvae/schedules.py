@@ -28,6 +28,15 @@ def weight_at(weight: Weight, step: float) -> float:
     return weight(step) if callable(weight) else weight
 
 
+def times(weight: Weight, factor: float) -> Weight:
+    """`factor` times a number or a schedule, of ours or any other function of the step."""
+    if isinstance(weight, Schedule):
+        return weight * factor
+    if callable(weight):
+        return lambda step: factor * weight(step)
+    return weight * factor
+
+
 @dataclass(frozen=True)
 class Scaled(Schedule):
     """`factor` times another schedule."""

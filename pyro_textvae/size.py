@@ -18,7 +18,8 @@ class Size:
     vocabulary      V, with the four special tokens
     embedding       width of the word embeddings (encoder and decoder each have their own)
     hidden          H, width of the recurrent state, or channels of a CNN
-    latent          D, width of z; for mixtures, of each of the M variables' z
+    latent          D, width of z; for mixtures, of each of the M variables' z; where z is discrete, how many
+                    categorical variables it has
     layers          recurrent layers of encoder and of decoder
     cell            "lstm" or "gru"; None: a GRU (Shi et al. 2020), but for recipes that are named for their LSTM
     bidirectional   whether the encoder also reads backwards

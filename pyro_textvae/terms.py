@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from pyro_textvae.distributions import dispersion
+from pyro_textvae.errors import did_you_mean
 from pyro_textvae.objective import Draw, Term, TextELBO
-from pyro_textvae.schedules import Schedule, Weight
+from pyro_textvae.schedules import Weight, times
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,38 @@ class BatchFreeBits(FreeBits):
         return draw.kl("z").mean().clamp_min(self.nats)
 
 
+@dataclass(frozen=True)
+class VariableFreeBits(Term):
+    """KL of a mixture, no discrete variable of a sentence counted below nats / M for z and nats_of_c / M for c.
+
+    Sums over the M variables of max(KL of z, nats / M) and of max(KL of c, nats_of_c / M), for each sentence. Their
+    gradient is that of KLs counted only where they exceed these, as the free-bits GM-VAE of Shi et al. 2020's code.
+    """
+
+    nats: float = 4.0
+    nats_of_c: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("nats", "nats_of_c"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name!r} is {value!r}, but what is free is finite and at least 0")
+
+    def __call__(self, draw: Draw) -> Tensor:
+        per_variable = [(draw.kl_per_variable("z"), self.nats), (draw.kl_per_variable("c"), self.nats_of_c)]
+        return sum((kl.clamp_min(nats / len(kl)).sum(0) for kl, nats in per_variable), start=torch.zeros(()))
+
+
 def _components(draw: Draw) -> str:
     if not draw.enumerated:
         raise ValueError("this term needs a discrete variable c, enumerated in the guide: train a mixture")
     return draw.enumerated[0]
+
+
+def _discrete(draw: Draw) -> str:
+    if not draw.discrete:
+        raise ValueError("this term needs a discrete variable c: train a mixture, or a discrete code such as 'di_vae'")
+    return draw.discrete[0]
 
 
 @dataclass(frozen=True)
@@ -130,17 +159,53 @@ class Dispersion(Term):
 class MutualInformation(Term):
     """I(c;x) = H(c) - H(c|x) with q(c) the mean of q(c|x) over the batch: at most ln B, and at most M ln K.
 
-    With weight 1 it cancels the information that KL(q(c|x) || p(c)) charges for, and leaves KL(q(c) || p(c)).
+    With weight 1 it cancels the information that KL(q(c|x) || p(c)) charges for, and leaves KL(q(c) || p(c)). c is the
+    first discrete site, a mixture's c or a discrete code; the M variables' informations are summed.
     """
 
     sign: ClassVar[int] = -1
 
     def __call__(self, draw: Draw) -> Tensor:
-        q = draw.q(_components(draw))
-        log_q = q.logits - q.logits.logsumexp(-1, keepdim=True)  # (M, B, K)
+        log_q = draw.log_classes(_discrete(draw))  # (M, B, K)
         log_aggregate = log_q.logsumexp(-2, keepdim=True) - math.log(log_q.size(-2))  # (M, 1, K)
         information = (log_q.exp() * (log_q - log_aggregate)).sum(-1)  # (M, B)
         return draw.per_sentence(information).mean().expand(len(draw.batch))
+
+
+@dataclass(frozen=True)
+class LabelCrossEntropy(Term):
+    """-log q(c = label | x): what a label column of the corpus, observed as c, costs; 0 where a label is missing.
+
+    c is the `variable`-th of the discrete variables of `site` (None: of the first discrete site).
+    """
+
+    column: str = ""
+    site: str | None = None
+    variable: int = 0
+
+    def __call__(self, draw: Draw) -> Tensor:
+        if self.column not in draw.batch.labels:
+            raise ValueError(
+                f"the batch has no label column {self.column!r}{did_you_mean(self.column, draw.batch.labels)}: train "
+                "with the corpus's labels, or without 'supervised'"
+            )
+        labels = draw.batch.labels[self.column]  # (B,)
+        log_q = draw.log_classes(self.site or _discrete(draw))[self.variable]  # (B, K)
+        known = log_q.gather(-1, labels.clamp_min(0)[:, None]).squeeze(-1)
+        return -torch.where(labels >= 0, known, 0.0)
+
+
+@dataclass(frozen=True)
+class BagOfWords(Term):
+    """-sum over the words of log p(word | z), by a layer that knows z alone, not the words before (Zhao et al. 2017).
+
+    Each of a sentence's words counts, its </s> too. The layer is the decoder's `bag`; `recipes.with_bag_of_words` gives
+    it to any recipe.
+    """
+
+    def __call__(self, draw: Draw) -> Tensor:
+        x = draw.p("x")
+        return -x.decoder.log_prob_of_bag(x.code, x.batch)
 
 
 @dataclass(frozen=True)
@@ -178,30 +243,31 @@ class FreeBitsELBO(TextELBO):
         super().__init__(Reconstruction(), FreeBits(weight, nats))
 
 
-def _times(weight: Weight, factor: float) -> Weight:
-    if isinstance(weight, Schedule):
-        return weight * factor
-    if callable(weight):
-        return lambda step: factor * weight(step)
-    return weight * factor
-
-
 class DispersedELBO(TextELBO):
     """Reconstruction + weight (KL - dispersion L_d - mutual_information I(c;x)) (Shi et al. 2020).
 
-    Minimised. With `dispersion` 0 and `mutual_information` 0 it is the (annealed) ELBO of a mixture.
+    Minimised. With `dispersion` 0 and `mutual_information` 0 it is the (annealed) ELBO of a mixture. All else being at
+    least 0, the loss is no lower than weight (1 - dispersion) L_d; so a dispersion above 1 is only for components whose
+    L_d has a bound, `most` nats (the prior's `dispersion_bound`), and refused for others.
     """
 
-    def __init__(self, dispersion: float = 0.8, mutual_information: float = 0.0, weight: Weight = 1.0) -> None:
-        if not 0 <= dispersion <= 1:
+    def __init__(
+        self,
+        dispersion: float = 0.8,
+        mutual_information: float = 0.0,
+        weight: Weight = 1.0,
+        most: float = math.inf,
+    ) -> None:
+        if not 0 <= dispersion < math.inf or (dispersion > 1 and most == math.inf):
             raise ValueError(
                 f"'dispersion' is {dispersion!r}; it lies in 0 (the plain ELBO) to 1 (no dispersion left in it): above "
-                "1, components that flee from each other lower the loss without bound"
+                "1, components that flee from each other lower the loss without bound (on a sphere, of a concentration "
+                "that has a limit, they cannot: 'dvmf_mixture_vae' takes more)"
             )
         _check_weight("mutual_information", mutual_information)
-        terms: list[Term] = [Reconstruction(), KL(weight), Dispersion(_times(weight, dispersion))]
+        terms: list[Term] = [Reconstruction(), KL(weight), Dispersion(times(weight, dispersion))]
         if mutual_information:
-            terms.append(MutualInformation(_times(weight, mutual_information)))
+            terms.append(MutualInformation(times(weight, mutual_information)))
         super().__init__(*terms)
 
 

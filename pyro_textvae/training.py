@@ -24,7 +24,7 @@ from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import CollapseWarning
 from pyro_textvae.loop import Diverged, Loop, Training
 from pyro_textvae.posteriors import BatchNormalised, Point
-from pyro_textvae.pretraining import adopt
+from pyro_textvae.pretraining import adopt, width_of
 from pyro_textvae.recipes import recipes
 from pyro_textvae.run import Run, build
 from pyro_textvae.size import Size
@@ -82,6 +82,7 @@ def train(
     if expand is not None:
         of_protocol = sorted_options(model, expand(model, corpus))
         given = {group: of_protocol[group] | options for group, options in given.items()}
+    given["recipe"] = _with_labels(given["recipe"], corpus)
     training = replace(training or Training(), **given["training"])
     if epochs is not None:
         training = replace(training, epochs=epochs)
@@ -99,7 +100,7 @@ def train(
         torch.manual_seed(seed)
         recipe = build(model, len(corpus.vocabulary), settings["size"], settings["options"])
         normalised = _check_batches(recipe.vae, corpus, training)
-        width = recipe.vae.prior.code
+        width = width_of(recipe.vae)
         if init_from is not None:
             _check_source(model, init_from, width)
         if init_from not in (None, "ae"):
@@ -172,6 +173,40 @@ def _check_source(model: str, init_from: str | Path, width: int) -> None:
         )
 
 
+def _with_labels(options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+    """A recipe's options with as many components as its label column, `supervised`, has classes.
+
+    Raises ValueError for a column that cannot be observed as c: unknown, of fewer than two classes, or with a training
+    sentence that has no label.
+    """
+    column = options.get("supervised")
+    if column is None:
+        return options
+    if column not in corpus.label_names:
+        raise ValueError(
+            f"supervised={column!r} is no label column of this corpus{did_you_mean(str(column), corpus.label_names)}: "
+            f"it has {', '.join(map(repr, corpus.label_names)) or 'none'}"
+        )
+    labels = corpus.splits["train"].labels[column]
+    missing, classes = int((labels < 0).sum()), len(corpus.label_names[column])
+    if missing:
+        raise ValueError(
+            f"supervised={column!r} has no label for {missing} of {len(labels)} training sentences, but c is observed "
+            "in each: label them, leave them out, or train without 'supervised'"
+        )
+    if classes < 2:
+        raise ValueError(
+            f"supervised={column!r} has one class alone, which tells nothing: take another column, or train without "
+            "'supervised'"
+        )
+    if options.get("components", classes) != classes:
+        raise ValueError(
+            f"'components' is {options['components']}, but the label {column!r}, observed as c, has {classes} classes: "
+            "leave 'components' out"
+        )
+    return options | {"components": classes}
+
+
 def _cell(encoder: nn.Module) -> str:
     return "lstm" if any(isinstance(module, nn.LSTM) for module in encoder.modules()) else "gru"
 
@@ -190,7 +225,11 @@ def sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, A
         group = next((group for group, names in known.items() if name in names), None)
         if group is None:
             owners = [other for other in recipes() if name in recipes().options(other)]
-            hint = f"; {', '.join(owners)} has it" if owners else did_you_mean(name, every)
+            hint = (
+                f"; {', '.join(owners)} {'has' if len(owners) == 1 else 'have'} it"
+                if owners
+                else did_you_mean(name, every)
+            )
             raise ValueError(
                 f"{model!r} has no option {name!r}{hint}. Its own options: {', '.join(known['recipe']) or 'none'}; "
                 f"sizes: {', '.join(known['size'])}; training: {', '.join(known['training'])}; corpus: "

@@ -15,7 +15,8 @@ MAX_PLATE_NESTING = 2
 class TextVAE(nn.Module):
     """p(c) p(z|c) p(x|z) and q(z|x) q(c|x).
 
-    Sites: "c" (M, B), enumerated; "z" (B,) or (M, B) with D numbers each; "x", the sentence. `model` and `guide` run
+    Sites: "c" (M, B), enumerated, or (B,) with M one-hots of K numbers each where the decoder sees it; "z" (B,) or
+    (M, B) with D numbers each; "x", the sentence. `model` and `guide` run
     under any of Pyro's ELBOs and register their parameters for `pyro.infer.SVI`. A loop that owns the parameters of
     this module itself (ours, or any torch optimiser's) runs `generative` and `inference`, the same programs less that
     registration, which costs as much as all the rest of Pyro.
@@ -51,7 +52,7 @@ class TextVAE(nn.Module):
             return self.posterior(self.encoder(batch))
 
     def q_z(self, batch: Batch) -> TorchDistribution:
-        """q(z|x), batch shape (B,) or (M, B)."""
+        """q(z|x) of all that the decoder sees, batch shape (B,) or (M, B)."""
         return self.posterior.z(self.encoder(batch))  # pyright: ignore[reportCallIssue]
 
 

@@ -13,6 +13,8 @@ from pyro_textvae.size import Size
 SENTENCES = [[4, 5, 6], [7, 8], [9], [4, 4, 4, 9, 5], [6, 7, 8]]
 VOCABULARY = 12
 MIXTURES = ("gm_vae", "dgm_vae", "dem_vae")
+NOTHING_FREE: dict[str, dict[str, Any]] = {"free_bits_gm_vae": {"nats": 0.0, "nats_of_c": 0.0}}
+"""Options of recipes of whose parameters some get no gradient as long as a KL is below its free bits."""
 
 
 def a_size(**changes: Any) -> Size:

@@ -169,7 +169,7 @@ def test_train_answers_on_stdout_and_speaks_of_its_progress_on_stderr(text_file:
     [
         (["dem_vea"], "did you mean 'dem_vae'?"),
         (["vae", "--set", "hiden=3"], "did you mean 'hidden'?"),
-        (["vae", "--set", "gamma=0.7"], "bn_vae has it"),
+        (["vae", "--set", "gamma=0.7"], "bn_vae, gm_vae, dgm_vae, dem_vae have it"),
         (["vae", "--set", "hidden"], "name=value is expected"),
         (["vae", "--set", "hidden=many"], "'hidden' is a whole number: its default is hidden=128"),
         (["vae", "--set", "hidden=0"], "at least 1"),

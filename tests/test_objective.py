@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.infer import ELBO, SVI, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from pyro.optim.optim import PyroOptim
 from scipy.special import ive
-from small import MIXTURES, a_batch, a_size, gradients_of, options_of, random_batch, roughen
+from small import MIXTURES, NOTHING_FREE, a_batch, a_size, gradients_of, options_of, random_batch, roughen
 from torch import Tensor, nn
 
 from pyro_textvae.batch import Batch
@@ -266,7 +266,7 @@ def test_the_programs_train_under_pyros_own_elbos(name, options, elbo):
 
 @pytest.mark.parametrize("name", list(recipes()))
 def test_svi_with_our_elbo_trains_every_parameter_of_every_recipe(name):
-    recipe, batch = recipes()[name](a_size()), a_batch()
+    recipe, batch = recipes()[name](a_size(), **NOTHING_FREE.get(name, {})), a_batch()
     before = {key: parameter.detach().clone() for key, parameter in recipe.vae.named_parameters()}
     svi = SVI(recipe.vae.model, recipe.vae.guide, adam(0.02), loss=recipe.objective)
     losses = losses_of(svi, batch)

@@ -12,17 +12,31 @@ from pyro_textvae.priors import (
     LOG_VARIANCE_LIMIT,
     AutoregressiveNormal,
     AutoregressivePrior,
+    CategoricalMixture,
+    FullCovarianceMixture,
     GaussianMixture,
+    LearntVonMisesFisherMixture,
+    MarginalGaussianMixture,
     Mixture,
     NoPrior,
+    OneHotsBesideNormal,
     Prior,
+    SharedVarianceMixture,
     StandardNormal,
+    UniformOneHots,
     UniformSphere,
     VonMisesFisherMixture,
     committed_correlation,
 )
 
-MIXTURES = [GaussianMixture, VonMisesFisherMixture]
+MIXTURES = [
+    GaussianMixture,
+    SharedVarianceMixture,
+    FullCovarianceMixture,
+    MarginalGaussianMixture,
+    VonMisesFisherMixture,
+    LearntVonMisesFisherMixture,
+]
 
 
 @pytest.mark.parametrize("kind", MIXTURES)
@@ -38,6 +52,25 @@ def test_a_mixtures_density_is_the_sum_over_every_joint_class(kind, variables):
         ]
         joint.append(torch.stack(parts).sum(0) - variables * math.log(4))
     torch.testing.assert_close(prior.log_prob(code), torch.stack(joint).logsumexp(0))
+
+
+def test_a_discrete_priors_probabilities_add_up_to_one_and_its_draws_have_them():
+    eye = torch.eye(3)
+    values = torch.stack([eye[list(each)].flatten() for each in itertools.product(range(3), repeat=2)])
+    for prior in (UniformOneHots(2, 3), CategoricalMixture(2, 1, 4, classes=3), CategoricalMixture(1, 2, 4, classes=3)):
+        probabilities = prior.log_prob(values).exp()
+        assert probabilities.sum().item() == pytest.approx(1, abs=1e-5)
+        drawn = prior.sample(20_000)
+        shares = (drawn[:, None] == values).all(-1).float().mean(0)
+        torch.testing.assert_close(shares, probabilities, atol=0.015, rtol=0)
+
+
+def test_one_hots_beside_a_normal_are_independent_of_it():
+    prior = OneHotsBesideNormal(2, 3, 4)
+    code = prior.sample(5)
+    assert code.shape == (5, 3 * 4 + 2) == (5, prior.code)
+    expected = dist.Normal(0.0, 1.0).log_prob(code[:, 12:]).sum(-1) - 3 * math.log(4)
+    torch.testing.assert_close(prior.log_prob(code), expected)
 
 
 def test_a_gaussian_mixtures_density_integrates_to_one():

@@ -3,12 +3,12 @@ import math
 
 import pytest
 import torch
-from small import MIXTURES, VOCABULARY, a_batch, a_size, options_of, random_batch, roughen
+from small import MIXTURES, NOTHING_FREE, VOCABULARY, a_batch, a_size, options_of, random_batch, roughen
 
 from pyro_textvae.encoders import NoEncoder
 from pyro_textvae.objective import Objective, TextELBO
 from pyro_textvae.posteriors import Gaussian, VonMisesFisherPosterior
-from pyro_textvae.priors import StandardNormal, VonMisesFisherMixture
+from pyro_textvae.priors import StandardNormal, VonMisesFisherMixture, WithClasses
 from pyro_textvae.recipes import Recipe, compose, recipe, recipes
 from pyro_textvae.size import Size
 from pyro_textvae.terms import BetaELBO, FreeBits, Reconstruction
@@ -45,7 +45,7 @@ def test_every_parameter_of_every_recipe_gets_a_gradient_from_its_own_objective(
         with pytest.raises(ValueError, match=said[0]):
             recipes()[name](a_size(**changes))
         return
-    made = recipes()[name](a_size(**changes))
+    made = recipes()[name](a_size(**changes), **NOTHING_FREE.get(name, {}))
     if name == "delta_vae":  # small weights leave each rectified mean dark for all sentences, or lit for all
         roughen(made.vae)
     objective = Objective(made.vae, made.objective)
@@ -60,10 +60,14 @@ def test_every_parameter_of_every_recipe_gets_a_gradient_from_its_own_objective(
 
 @pytest.mark.parametrize("name", [name for name in recipes() if "variables" in recipes().options(name)])
 def test_every_mixture_takes_several_variables(name):
-    made = recipes()[name](a_size(), variables=3, components=4)
+    made = recipes()[name](a_size(), variables=3, components=4, **NOTHING_FREE.get(name, {}))
     loss = Objective(made.vae, made.objective)(a_batch(), 1)
     loss.backward()
-    assert made.vae.prior.code == 3 * 3
+    prior = made.vae.prior
+    assert isinstance(prior, WithClasses)
+    assert (prior.variables, prior.components) == (3, 4)
+    assert name not in MIXTURES or prior.code == 3 * 3
+    assert prior.sample(2, component=3, variable=1).shape == (2, prior.code)
     assert [key for key, p in made.vae.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
@@ -256,7 +260,30 @@ def test_the_mixture_of_von_mises_fisher_components_is_one_of_dem_vaes_families(
         ("bn_vae", {"gamma": 0.0}, "'gamma' is 0.0, but the scale of a batch-normalised mean is positive"),
         ("gm_vae", {"components": 1}, "'components' is 1, but a mixture has at least 2"),
         ("dgm_vae", {"dispersion": 1.5}, "'dispersion' is 1.5; it lies in 0"),
-        ("dem_vae", {"family": "cauchy"}, "'family' is 'cauchy', but components are 'gaussian' or 'vmf'"),
+        (
+            "dem_vae",
+            {"family": "cauchy"},
+            "'family' is 'cauchy', but components are 'gaussian', 'shared variance', 'full",
+        ),
+        ("dem_vae", {"family": "vfm"}, r"'family' is 'vfm' \(did you mean 'vmf'\?\), but components are"),
+        ("dem_vae", {"family": "vmf", "gamma": 0.7}, "'gamma' was given, but family='vmf' has none: batch norm.*no"),
+        ("dem_vae", {"concentration": 9.0}, "'concentration' was given, but family='gaussian' has none: a von.*'vmf'"),
+        (
+            "dem_vae",
+            {"classes": 9},
+            "only categorical components have classes of z. Leave it out or take 'categorical'",
+        ),
+        ("dem_vae", {"dispersion": 1.5}, "above 1, components that flee from each other lower the loss without bound"),
+        ("dcm_vae", {"dispersion": 1.5}, "above 1, components that flee from each other lower the loss without bound"),
+        ("dvmf_mixture_vae", {"dispersion": -0.5}, "'dispersion' is -0.5; it lies in 0"),
+        ("dvmf_mixture_vae", {"concentrations": "free"}, "'concentrations' is 'free', but the components' are 'fixed'"),
+        ("cm_vae", {"classes": 1}, "'classes' is 1, but a discrete variable has at least 2"),
+        ("di_vae", {"classes": 1}, "'classes' is 1, but a discrete variable has at least 2"),
+        ("dvae", {"temperature": 0.0}, "'temperature' is 0.0, but that of a Gumbel-softmax is positive"),
+        ("semi_vae", {"temperature": -1.0}, "'temperature' is -1.0, but that of a Gumbel-softmax is positive"),
+        ("semi_vae", {"components": 1}, "'components' is 1, but a mixture has at least 2"),
+        ("free_bits_gm_vae", {"nats_of_c": -1.0}, "'nats_of_c' is -1.0, but what is free is finite and at least 0"),
+        ("mop_gm_vae", {"components": 1}, "'components' is 1, but a mixture has at least 2"),
     ],
 )
 def test_an_option_out_of_range_is_refused_by_its_name(name, options, message):

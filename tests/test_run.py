@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ def runs(tmp_path_factory):
 
 
 with_a_code = [name for name in recipes() if name != "lstm_lm"]
+WIDER = {"cm_vae", "dcm_vae", "dae", "dvae", "dvae_as_released", "di_vae", "semi_vae"}
+"""Whose code has one-hots, and so more numbers than `latent`."""
 DEM_VARIANTS = [dict(variables=1), dict(variables=3), dict(family="vmf", variables=2)]
 
 
@@ -38,7 +41,8 @@ DEM_VARIANTS = [dict(variables=1), dict(variables=3), dict(family="vmf", variabl
 def test_encode_gives_a_finite_row_for_each_text_and_the_same_one_each_time(runs, name):
     run = runs(name)
     codes = run.encode(TEXTS)
-    assert codes.shape == (len(TEXTS), 4) and codes.dtype == np.float32
+    assert codes.shape == (len(TEXTS), run.vae.prior.code) and codes.dtype == np.float32
+    assert run.vae.prior.code == 4 or name in WIDER
     assert np.isfinite(codes).all()
     assert (run.encode(TEXTS) == codes).all()
 
@@ -51,6 +55,28 @@ def test_a_code_does_not_depend_on_what_it_is_encoded_with(runs, name):
     backwards = run.encode(texts[::-1])[::-1]
     assert np.allclose(together, alone, atol=1e-5)
     assert np.allclose(together, backwards, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["di_vae", "semi_vae", "mop_gm_vae", "dcm_vae"])
+def test_every_kind_of_discrete_variable_assigns_describes_and_samples_its_classes(tmp_path, name):
+    (tmp_path / "texts.txt").write_text("\n".join(some_texts()))
+    more = {"variables": 2, "components": 3} if name != "di_vae" else {"classes": 3}
+    run = train_tiny(name, tmp_path / "run", tmp_path / "texts.txt", epochs=1, **more)
+    M = 4 if name == "di_vae" else 2
+    assigned = run.assign(TEXTS)
+    assert assigned.shape == (len(TEXTS), M) and set(assigned.flatten().tolist()) <= {0, 1, 2}
+    assert (run.assign(TEXTS) == assigned).all()
+    found = run.describe_components(words=2, sentences=2, samples=1)
+    assert [(each.variable, each.number) for each in found] == [(m, k) for m in range(M) for k in range(3)]
+    assert sum(each.share for each in found if each.variable == 1) == pytest.approx(1)
+    assert len(run.sample(3, component=2, variable=1)) == 3
+    with pytest.raises(ValueError, match="component=3, but the components are 0 to 2"):
+        run.sample(1, component=3)
+    metrics = run.evaluate("valid", samples=3)
+    assert 0 <= metrics["information_c_nats"] <= M * math.log(3) + 1e-6
+    assert (metrics["components"], metrics["discrete_variables"]) == (3, M)
+    assert ("active_units" in metrics) == (name in ("semi_vae", "mop_gm_vae"))
+    assert run.reconstruct(TEXTS) == run.reconstruct(TEXTS) and len(run.interpolate(*TEXTS[:2], steps=3)) == 3
 
 
 @pytest.mark.parametrize("options", DEM_VARIANTS, ids=str)

@@ -67,7 +67,12 @@ def step(objective: Objective, batch: Batch) -> None:
     nn.utils.clip_grad_norm_(objective.parameters(), 5.0)
 
 
-CASES = [(name, {}) for name in recipes()] + [("dem_vae", {"family": "vmf"})]
+CASES = [
+    *((name, {}) for name in recipes()),
+    *(("dem_vae", {"family": family}) for family in ("vmf", "shared variance", "full covariance", "bernoulli")),
+    ("dvmf_mixture_vae", {"concentrations": "learnt"}),
+    ("gm_vae", {"gamma": 0.7}),
+]
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)

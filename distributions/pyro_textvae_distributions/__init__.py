@@ -2,6 +2,15 @@
 
 from pyro_textvae_distributions.exponential_family import average, dispersion
 from pyro_textvae_distributions.hyperspherical_uniform import HypersphericalUniform
+from pyro_textvae_distributions.one_hots import Concatenated, GumbelSoftmax, OneHots
 from pyro_textvae_distributions.von_mises_fisher import VonMisesFisher
 
-__all__ = ["HypersphericalUniform", "VonMisesFisher", "average", "dispersion"]
+__all__ = [
+    "Concatenated",
+    "GumbelSoftmax",
+    "HypersphericalUniform",
+    "OneHots",
+    "VonMisesFisher",
+    "average",
+    "dispersion",
+]

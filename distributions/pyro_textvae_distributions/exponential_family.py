@@ -36,6 +36,7 @@ from pyro.distributions import (
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
+from pyro_textvae_distributions.one_hots import OneHots
 from pyro_textvae_distributions.von_mises_fisher import VonMisesFisher
 
 # Beyond it the exponential of float32 nears overflow; only a member without weight gets there.
@@ -132,32 +133,38 @@ def _average_normal(components: td.Normal, weights: Tensor, dim: int) -> tuple[T
 
 @average.register
 def _(components: td.MultivariateNormal, weights: Tensor, dim: int) -> TorchDistributionMixin:
-    mean, precision, _ = _average_multivariate_normal(components, weights, dim)
+    mean, root, _ = _average_multivariate_normal(components, weights, dim)
     dtype = components.loc.dtype
-    covariance = torch.linalg.inv(precision).squeeze(dim - 2).to(dtype)
+    covariance = torch.cholesky_inverse(root).squeeze(dim - 2).to(dtype)
     return MultivariateNormal(mean.squeeze(dim - 1).to(dtype), covariance_matrix=covariance, validate_args=False)
 
 
 @dispersion.register
 def _(components: td.MultivariateNormal, weights: Tensor, dim: int) -> Tensor:
-    mean, precision, precisions = _average_multivariate_normal(components, weights, dim)
+    mean, root, precisions = _average_multivariate_normal(components, weights, dim)
     difference = (components.loc.double() - mean)[..., None]
     location = (difference * (precisions @ difference)).sum((-2, -1))
     # In float64, whose digits outlast what cancels; by one operation, so that a member alone gives exactly 0.
-    scale = torch.logdet(precision) - torch.logdet(precisions)
+    scale = 2 * (_log_diagonal(root) - _log_diagonal(torch.linalg.cholesky_ex(precisions).L))
     return (weights * (location + scale)).sum(dim).clamp_min(0).to(components.loc.dtype) / 2
 
 
 def _average_multivariate_normal(
     components: td.MultivariateNormal, weights: Tensor, dim: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and precision of the averaged Gaussian, axis `dim` of size 1, and the members' precisions; in float64."""
+    """Mean of the averaged Gaussian and the Cholesky factor of its precision, axis `dim` of size 1, and the members'
+    precisions; in float64. No step of it asks the device whether a matrix was positive: these are, by construction."""
     _check(components, dim)
     precisions = torch.cholesky_inverse(components.scale_tril.double())
     weighted = weights[..., None, None] * precisions
     precision = weighted.sum(dim - 2, keepdim=True)
+    root = torch.linalg.cholesky_ex(precision).L
     pulled = (weighted @ components.loc.double()[..., None]).sum(dim - 2, keepdim=True)
-    return torch.linalg.solve(precision, pulled).squeeze(-1), precision, precisions
+    return torch.cholesky_solve(pulled, root).squeeze(-1), root, precisions
+
+
+def _log_diagonal(root: Tensor) -> Tensor:
+    return root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 @average.register
@@ -231,6 +238,19 @@ def _average_logits(components: td.Categorical | td.OneHotCategorical, weights: 
     """Averaged logits, not normalised; axis `dim` of the batch stays, of size 1."""
     _check(components, dim)
     return (weights[..., None] * components.logits).sum(dim - 1, keepdim=True)
+
+
+@average.register
+def _(components: OneHots, weights: Tensor, dim: int) -> TorchDistributionMixin:
+    _check(components, dim)
+    return OneHots((weights[..., None, None] * components.logits).sum(dim - 2), validate_args=False)
+
+
+@dispersion.register
+def _(components: OneHots, weights: Tensor, dim: int) -> Tensor:
+    _check(components, dim)
+    independent = OneHotCategorical(logits=components.logits, validate_args=False).to_event(1)
+    return dispersion(independent, weights, dim)
 
 
 @average.register

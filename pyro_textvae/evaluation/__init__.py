@@ -7,7 +7,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from pyro_textvae.corpus import Split
 from pyro_textvae.errors import did_you_mean
@@ -29,7 +31,7 @@ from pyro_textvae.evaluation.language_model import LanguageModelBudget
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll, perplexity, reconstruct, standard_error
 from pyro_textvae.evaluation.reconstruction import From, noisy_reconstruction, reconstruction_bleu
 from pyro_textvae.evaluation.verdict import CollapseWarning, Verdict, judge
-from pyro_textvae.priors import Mixture, StandardNormal
+from pyro_textvae.priors import Mixture, StandardNormal, WithClasses
 from pyro_textvae.vae import TextVAE
 
 __all__ = [
@@ -57,6 +59,7 @@ def evaluate(
     label_names: Mapping[str, Sequence[str]] | None = None,
     entropy: float | None = None,
     importance_samples: int = 0,
+    supervised: str | None = None,
     swaps: Sequence[int] = (),
     bleu: Decoding | None = None,
     bleu_from: From = "mean",
@@ -70,6 +73,8 @@ def evaluate(
     for a mixture, the agreement of its code with the label columns of the split (those of `label_names`, if given);
     where they are asked for, reconstruction BLEU decoded as `bleu` says from the posterior's mean or a draw, and the
     reconstruction after so many `swaps` of words (reconstruction.py).
+    `supervised` is the label column that the first discrete variable was trained to say: how often its likeliest class
+    is the label, and how often the most frequent label would be.
     `entropy` is the true entropy of the text, nats per sentence, where it is known. What a model does not have is
     left out: an autoencoder no bound, a language model no code; and a perplexity too large for a number. The in-batch
     mutual information depends on `batch_size` (its cap is ln of it) and is taken over sentences of like length.
@@ -82,6 +87,8 @@ def evaluate(
         if codes.posteriors:
             metrics |= _code(codes, seed)
         metrics |= _floor(vae, metrics)
+        if isinstance(vae.prior, WithClasses) and codes.assignment is not None:
+            metrics |= _classes(vae.prior, codes.assignment)
         if isinstance(vae.prior, Mixture) and codes.assignment is not None:
             metrics |= _mixture(vae.prior, codes)
         if deep and importance_samples and not codes.is_a_point:
@@ -97,6 +104,8 @@ def evaluate(
             metrics |= noisy_reconstruction(vae, split, swaps, seed=seed, batch_size=batch_size)
         if deep and codes.assignment is not None:
             metrics |= _labels(codes, split, label_names, seed)
+            if supervised is not None:
+                metrics |= _supervised(codes, split, supervised)
     # Beyond 709 nats a word, which batch normalisation over a handful of sentences can give, e to it is no number.
     return {name: value for name, value in metrics.items() if value != math.inf or not name.startswith("perplexity")}
 
@@ -131,9 +140,13 @@ def _likelihood(
 
 
 def _code(codes: Codes, seed: int) -> dict[str, float]:
-    metrics = {"latent_dimensions": float(codes.code.size(1))}
-    if len(codes.code) > 1:
-        metrics["active_units"] = float(active_units(codes.means))
+    continuous = codes.continuous
+    if continuous is None:
+        metrics = {"latent_dimensions": float(codes.code.size(1))}
+    else:
+        metrics = {"latent_dimensions": float(continuous.size(1))}
+        if len(continuous) > 1:
+            metrics["active_units"] = float(active_units(continuous))
     if not codes.is_a_point:
         information, sentences = mutual_information_aggregate(codes.posteriors, codes.draws, seed=seed)
         metrics["mutual_information_aggregate_nats"] = information
@@ -158,17 +171,22 @@ def _floor(vae: TextVAE, metrics: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def _mixture(prior: Mixture, codes: Codes) -> dict[str, float]:
-    assert codes.assignment is not None and codes.dispersion is not None
-    information, entropy, in_use = information_of_components(codes.assignment)
+def _classes(prior: WithClasses, assignment: Tensor) -> dict[str, float]:
+    information, entropy, in_use = information_of_components(assignment)
     return {
         "components": float(prior.components),
         "discrete_variables": float(prior.variables),
-        "dispersion_nats_per_sentence": codes.dispersion.mean().item(),
         "information_c_nats": information,
         "entropy_c_nats": entropy,
         "components_in_use": in_use,
-        "components_assigned": components_assigned(codes.assignment),
+        "components_assigned": components_assigned(assignment),
+    }
+
+
+def _mixture(prior: Mixture, codes: Codes) -> dict[str, float]:
+    assert codes.assignment is not None and codes.dispersion is not None
+    return {
+        "dispersion_nats_per_sentence": codes.dispersion.mean().item(),
         "component_spread": spread(prior.means()),
         "posterior_spread": spread(torch.cat(codes.draws, -2)),
         "component_pairwise_kl_nats": component_pairwise_kl(prior).mean().item(),
@@ -199,3 +217,15 @@ def _labels(codes: Codes, split: Split, label_names: Mapping[str, Sequence[str]]
                 metrics[f"homogeneity_{column}{view}_chance"] = chance
                 metrics[f"adjusted_mutual_information_{column}{view}"] = adjusted
     return metrics
+
+
+def _supervised(codes: Codes, split: Split, column: str) -> dict[str, float]:
+    assert codes.assignment is not None
+    if column not in split.labels:
+        return {}  # texts without labels
+    labels = split.labels[column][codes.index.cpu().numpy()]
+    right = assign(codes.assignment)[labels >= 0, 0] == labels[labels >= 0]
+    if not len(right):
+        return {}
+    most = np.bincount(labels[labels >= 0]).max() / len(right)
+    return {f"accuracy_{column}": float(right.mean()), f"accuracy_{column}_majority": float(most)}

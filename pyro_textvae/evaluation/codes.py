@@ -16,12 +16,15 @@ from torch import Tensor
 
 from pyro_textvae.batch import Batch, Batches
 from pyro_textvae.corpus import Split
+from pyro_textvae.distributions import Concatenated, OneHots, dispersion
 from pyro_textvae.evaluation.collapse import by_sentence
 from pyro_textvae.objective import Draw
-from pyro_textvae.posteriors import VonMisesFisherPosterior, WithComponents
-from pyro_textvae.priors import Mixture
-from pyro_textvae.terms import BetaELBO, Dispersion
+from pyro_textvae.priors import Mixture, UniformSphere, VonMisesFisherMixture
+from pyro_textvae.terms import BetaELBO
 from pyro_textvae.vae import TextVAE
+
+RESPONSIBILITY_DRAWS = 16
+"""Of z, for q(c|x) where no network gives it: no decoder runs, so they cost next to nothing."""
 
 
 @contextmanager
@@ -47,8 +50,31 @@ def batches_of(vae: TextVAE, split: Split, batch_size: int) -> Iterator[Batch]:
 
 
 def code_of(vae: TextVAE, z: Tensor) -> Tensor:
-    """z of shape (..., B, D) or, with M variables, (..., M, B, D) as the decoder's code (..., B, code)."""
+    """What is drawn from `posterior_of`, (..., B, D) or with M variables (..., M, B, D), as the code (..., B, code)."""
     return vae.prior.join(z) if isinstance(vae.prior, Mixture) else z
+
+
+def posterior_of(draw: Draw) -> Any:
+    """q of all that the decoder sees: the sites that are not summed out, laid end to end where there are several.
+
+    Batch shape (B,) or (M, B). None for a language model.
+    """
+    parts = [draw.q(site) for site in draw.latents if site not in draw.enumerated]
+    return Concatenated(parts) if len(parts) > 1 else next(iter(parts), None)
+
+
+def classes_of(vae: TextVAE, draw: Draw) -> Tensor | None:
+    """q(c|x) of the discrete variables, a mixture's or the code's own: (B, M, K); None where there are none.
+
+    Of a mixture that has no network for it (c is summed out of both programs) it is the mean of p(c|z) over
+    RESPONSIBILITY_DRAWS draws of z.
+    """
+    if draw.discrete:
+        return draw.log_classes(draw.discrete[0]).exp().movedim(0, 1)
+    if isinstance(vae.prior, Mixture):
+        z = posterior_of(draw).sample(torch.Size([RESPONSIBILITY_DRAWS]))  # (S, M, B, D)
+        return vae.prior.responsibilities(z).mean(0).movedim(0, 1)
+    return None
 
 
 def mean_code(vae: TextVAE, batch: Batch) -> Tensor:
@@ -63,16 +89,7 @@ def variables_of(vae: TextVAE) -> int:
 
 def on_sphere(vae: TextVAE) -> bool:
     """Whether each variable's z has length 1."""
-    posterior = vae.posterior
-    inner = posterior.z_posterior if isinstance(posterior, WithComponents) else posterior
-    return isinstance(inner, VonMisesFisherPosterior)
-
-
-def on_support(vae: TextVAE, codes: Tensor) -> Tensor:
-    """Codes (N, code) that a prior may give: means on spheres lie inside, and move to the nearest point outside."""
-    if not on_sphere(vae):
-        return codes
-    return torch.nn.functional.normalize(codes.unflatten(-1, (variables_of(vae), -1)), dim=-1).flatten(-2)
+    return isinstance(vae.prior, UniformSphere | VonMisesFisherMixture)
 
 
 def draw_codes(vae: TextVAE, batch: Batch) -> tuple[Draw, Tensor]:
@@ -92,12 +109,12 @@ class Codes:
 
     index       (N,) position of each sentence in its split
     lengths     (N,) predicted tokens of each, </s> counted
-    posteriors  q(z|x) of each batch, batch shape (B,) or (M, B); empty for a language model
-    draws       one z from each of them, (B, D) or (M, B, D)
+    posteriors  q of what the decoder sees, of each batch, batch shape (B,) or (M, B); empty for a language model
+    draws       one draw from each of them, (B, D) or (M, B, D)
     code        (N, code) the same draws as the decoder takes them
     kl          for each latent site (N,), nats; empty for an autoencoder, whose KL is infinite
     dispersion  (N,) L_d, nats; mixtures only
-    assignment  (N, M, K) q(c|x); mixtures only
+    assignment  (N, M, K) q(c|x); mixtures and discrete codes only
     """
 
     index: Tensor
@@ -116,21 +133,28 @@ class Codes:
             raise ValueError("the split has no sentences, but there must be one to evaluate: choose another split")
         index, lengths, posteriors, draws, code = [], [], [], [], []
         kl: dict[str, list[Tensor]] = {}
-        dispersion, assignment = [], []
+        spread, assignment = [], []
         for batch in batches_of(vae, split, batch_size):
             draw, drawn = draw_codes(vae, batch)
             index.append(batch.index)
             lengths.append(batch.lengths)
             code.append(drawn)
-            if "z" in draw.latents:
-                posteriors.append(draw.q("z"))
-                draws.append(draw.value("z"))
-            if not any(isinstance(draw.q(site), Delta) for site in draw.latents):
+            q = posterior_of(draw)
+            if q is None:
+                continue
+            posteriors.append(q)
+            seen = [draw.value(site) for site in draw.latents if site not in draw.enumerated]
+            draws.append(torch.cat(seen, -1))
+            if not isinstance(q, Delta):
                 for site in draw.latents:
                     kl.setdefault(site, []).append(draw.kl(site).double())
-            if "c" in draw.enumerated:
-                dispersion.append(Dispersion()(draw).double())
-                assignment.append(draw.q("c").probs.movedim(0, 1))
+            classes = classes_of(vae, draw)
+            if classes is not None:
+                assignment.append(classes)
+            if isinstance(vae.prior, Mixture) and classes is not None:
+                weights = classes.movedim(-1, 0).movedim(-1, -2)  # (K, M, B)
+                components = vae.prior.component(vae.prior.every())
+                spread.append(dispersion(components, weights, dim=-3).sum(0).double())
         return cls(
             torch.cat(index),
             torch.cat(lengths),
@@ -138,7 +162,7 @@ class Codes:
             draws,
             torch.cat(code),
             {site: torch.cat(parts) for site, parts in kl.items()},
-            torch.cat(dispersion) if dispersion else None,
+            torch.cat(spread) if spread else None,
             torch.cat(assignment) if assignment else None,
         )
 
@@ -151,3 +175,14 @@ class Codes:
     def means(self) -> Tensor:
         """Posterior means, (N, M D). Of a von Mises-Fisher: its direction times A(concentration), inside the sphere."""
         return torch.cat([by_sentence(q.mean) for q in self.posteriors])
+
+    @cached_property
+    def continuous(self) -> Tensor | None:
+        """Of the means, those that are no probabilities of one-hots: (N, D). None where there are no others."""
+        kept: list[Tensor] = []
+        for q in self.posteriors:
+            parts = [
+                part for part in (q.parts if isinstance(q, Concatenated) else [q]) if not isinstance(part, OneHots)
+            ]
+            kept += [torch.cat([by_sentence(part.mean) for part in parts], -1)] if parts else []
+        return torch.cat(kept) if kept else None

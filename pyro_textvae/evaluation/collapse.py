@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from pyro_textvae.distributions import VonMisesFisher
+from pyro_textvae.distributions import Concatenated, OneHots, VonMisesFisher
 from pyro_textvae.priors import Mixture
 
 LARGEST_VARIANCE_OF_AN_IDLE_UNIT = 0.01
@@ -42,11 +42,16 @@ def by_sentence(parameter: Tensor) -> Tensor:
 def pairwise_log_prob(q: Any, z: Tensor) -> Tensor:
     """log q_b(z_n) for every posterior b and draw n: (N, B), nats, in float64.
 
-    q has batch shape (B,) and z (N, D); or (M, B) and (M, N, D), then the M variables are summed. Normal and von
-    Mises-Fisher are a matrix product; any other family goes through its own log_prob, in chunks.
+    q has batch shape (B,) and z (N, D); or (M, B) and (M, N, D), then the M variables are summed. Normal, one-hots and
+    von Mises-Fisher are a matrix product; any other family goes through its own log_prob, in chunks.
     """
     if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
         return _around(q, q.base_dist.loc, q.base_dist.scale.double().pow(-2), z)
+    if isinstance(q, OneHots):
+        return by_sentence(z.double()) @ by_sentence(q.logits.double().flatten(-2)).T
+    if isinstance(q, Concatenated):
+        parts = zip(q.parts, z.split(q.widths, -1), strict=True)
+        return torch.stack([pairwise_log_prob(part, own) for part, own in parts]).sum(0)
     if isinstance(q, VonMisesFisher):
         return _around(q, q.loc, q.concentration.double()[..., None].expand_as(q.loc), z)
     numbers = q.batch_shape.numel() * q.event_shape.numel()

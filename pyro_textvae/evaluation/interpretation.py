@@ -1,4 +1,5 @@
-"""What the components of a mixture are about: how large each is, its words, its nearest sentences, its samples."""
+"""What the components of a mixture or the classes of a discrete code are about: their size, words, nearest sentences
+and samples."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,9 +9,9 @@ from torch import Tensor
 
 from pyro_textvae.corpus import UNK, Split, Vocabulary
 from pyro_textvae.evaluation.clusters import assign
-from pyro_textvae.evaluation.codes import Codes, evaluating, on_support, variables_of
+from pyro_textvae.evaluation.codes import Codes, evaluating
 from pyro_textvae.evaluation.generation import write
-from pyro_textvae.priors import Mixture
+from pyro_textvae.priors import Mixture, WithClasses
 from pyro_textvae.vae import TextVAE
 
 PRIOR_WORDS = 1000.0
@@ -24,7 +25,8 @@ class Component:
 
     share    of the sentences, whose likeliest class it is
     words    those it has most more often than the others, with the z-score of the difference, the greatest first
-    nearest  the sentences whose posterior mean has the greatest density under the component
+    nearest  the sentences whose posterior mean has the greatest density under a mixture's component, or that have the
+             class of a discrete code with the greatest probability
     samples  new sentences, drawn with this class and the other variables free
     """
 
@@ -67,7 +69,7 @@ def describe_components(
     max_length: int = 40,
 ) -> Components:
     """Describe every component by a split; with M variables, each for itself."""
-    assert isinstance(vae.prior, Mixture)
+    assert isinstance(vae.prior, WithClasses)
     with evaluating(vae, seed):
         codes = Codes.read(vae, split)
         assert codes.assignment is not None
@@ -75,14 +77,18 @@ def describe_components(
         weights = codes.assignment.double().cpu().numpy()  # (N, M, K)
         likeliest = assign(codes.assignment)  # (N, M)
         order = codes.index.cpu().numpy()
-        density = _log_density(vae, codes.means)
+        nearness = (
+            _log_density(vae, codes.means)
+            if isinstance(vae.prior, Mixture)
+            else codes.assignment.movedim((0, 2), (2, 0))
+        )
         tokens, lengths = split.gather(order)
         sentence = np.repeat(np.arange(len(order)), lengths)
         found = Components()
         for m in range(M):
             scores = log_odds(weights[:, m], tokens, sentence, len(vocabulary))  # (K, V)
             for k in range(K):
-                near = density[k, m].topk(min(sentences, len(order))).indices.cpu().numpy()
+                near = nearness[k, m].topk(min(sentences, len(order))).indices.cpu().numpy()
                 drawn = write(vae.decoder, vae.prior.sample(samples, k, m), "sample", max_length) if samples else []
                 found.append(
                     Component(
@@ -123,5 +129,5 @@ def _best(scores: np.ndarray, vocabulary: Vocabulary, words: int) -> list[tuple[
 def _log_density(vae: TextVAE, means: Tensor) -> Tensor:
     """log p(z|c) of posterior means (N, M D) under every component: (K, M, N)."""
     assert isinstance(vae.prior, Mixture)
-    z = on_support(vae, means).unflatten(-1, (variables_of(vae), -1)).movedim(-2, 0)  # (M, N, D)
-    return vae.prior.component(vae.prior.every()).log_prob(z)
+    z = vae.prior.on_support(means).unflatten(-1, (vae.prior.variables, -1)).movedim(-2, 0)  # (M, N, D)
+    return vae.prior.log_prob_of_each(z)

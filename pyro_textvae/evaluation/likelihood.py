@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyro_textvae.batch import Batch
 from pyro_textvae.corpus import Split
-from pyro_textvae.evaluation.codes import batches_of, code_of, draw_codes
+from pyro_textvae.evaluation.codes import batches_of, code_of, draw_codes, posterior_of
 from pyro_textvae.vae import TextVAE
 
 TOKENS_AT_ONCE = 8192
@@ -31,10 +31,11 @@ def reconstruct(vae: TextVAE, split: Split, code: Tensor, batch_size: int = 64) 
 
 
 def log_weights(vae: TextVAE, batch: Batch, q: Any, samples: int) -> Tensor:
-    """log p(x|z_s) + log p(z_s) - log q(z_s|x) for `samples` draws from q = q(z|x): (S, B), nats.
+    """log p(x|z_s) + log p(z_s) - log q(z_s|x) for `samples` draws from q, `posterior_of` the batch: (S, B), nats.
 
-    p(z) is the marginal prior: of a mixture, c is summed out, and q(c|x) plays no part. The posterior's batch shape
-    may be (B,) or (M, B). Memory: the decoder scores at most TOKENS_AT_ONCE tokens at a time.
+    p(z) is the marginal prior: of a mixture, c is summed out, and q(c|x) plays no part. Of a discrete code true
+    one-hots are drawn, whatever it is relaxed to in training: the bound is the discrete model's. The posterior's batch
+    shape may be (B,) or (M, B). Memory: the decoder scores at most TOKENS_AT_ONCE tokens at a time.
     """
     at_once = max(1, TOKENS_AT_ONCE // batch.real.numel())
     weights = []
@@ -67,13 +68,13 @@ def importance_weighted_nll(vae: TextVAE, split: Split, samples: int, batch_size
         draw, code = draw_codes(vae, batch)
         if not draw.latents:
             bound = vae.decoder.log_prob(code, batch).double()
-        elif isinstance(draw.q("z"), Delta):
+        elif isinstance(posterior_of(draw), Delta):
             raise ValueError(
                 "the code of an autoencoder is a point, without a density, so there is no bound on log p(x): evaluate "
                 "it with importance_samples=0"
             )
         else:
-            bound = importance_weighted(log_weights(vae, batch, draw.q("z"), samples))
+            bound = importance_weighted(log_weights(vae, batch, posterior_of(draw), samples))
         costs.append(-bound)
     return torch.cat(costs)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyro_textvae.corpus import Split
 from pyro_textvae.errors import did_you_mean
-from pyro_textvae.evaluation.codes import Codes, on_support
+from pyro_textvae.evaluation.codes import Codes
 from pyro_textvae.evaluation.generation import Decoding, write
 from pyro_textvae.evaluation.likelihood import reconstruct
 from pyro_textvae.evaluation.words import sacrebleu
@@ -48,7 +48,7 @@ def reconstruction_bleu(
     if z not in FROM:
         raise ValueError(f"z={z!r} came{did_you_mean(z, FROM)}, but BLEU is of the posterior's 'mean' or of z 'drawn'")
     BLEU = sacrebleu()
-    chosen = codes.code if z == "drawn" else on_support(vae, codes.means)
+    chosen = codes.code if z == "drawn" else vae.prior.on_support(codes.means)
     written = [
         sentence for part in chosen.split(batch_size) for sentence in write(vae.decoder, part, decoding, max_length)
     ]

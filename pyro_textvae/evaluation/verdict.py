@@ -103,7 +103,7 @@ def _posterior(metrics: Mapping[str, float]) -> Verdict | None:
             "posterior collapse",
             (small, shown) if shown else (small,),
             "a longer KL warm-up ('warm_up'), or 'dem_vae' with 'mutual_information' 1.0 or more"
-            if "components" in metrics
+            if "component_pairwise_kl_in_use_nats" in metrics
             else "'bn_vae' (a floor under the KL), or 'cyclic_vae' (its weight rises anew), or more word dropout",
         )
     if ignored:
@@ -149,7 +149,9 @@ def _dead(metrics: Mapping[str, float]) -> Verdict | None:
         "dead components",
         (f"{in_use:.1f} of {components:.0f} components are in use, below a share of {SHARE_IN_USE}",),
         "'dem_vae' with more 'dispersion': only components that sentences may mix get a gradient, and "
-        "'mutual_information' alone revives none; or fewer 'components'",
+        "'mutual_information' alone revives none; or fewer 'components'"
+        if "component_pairwise_kl_in_use_nats" in metrics
+        else "'di_vae', whose KL asks that a discrete code's classes be used alike",
     )
 
 

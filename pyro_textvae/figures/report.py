@@ -9,7 +9,6 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
 from pyro_textvae.evaluation import generation
@@ -20,7 +19,7 @@ from pyro_textvae.figures import has_texts
 from pyro_textvae.figures.comparison import changed_options, valid_metrics
 from pyro_textvae.figures.points import a_part
 from pyro_textvae.figures.style import corpus_of, entropy_of, told
-from pyro_textvae.priors import Mixture
+from pyro_textvae.priors import WithClasses
 from pyro_textvae.recipes import recipes
 from pyro_textvae.size import Size
 
@@ -190,7 +189,7 @@ def over_represented(inside: Counter[int], outside: Counter[int], count: int) ->
 
 def _components(run: "Run") -> str:
     prior = run.vae.prior
-    if not isinstance(prior, Mixture):
+    if not isinstance(prior, WithClasses):
         return ""
     split: Split | None = a_part(run.corpus.splits["train"], SENTENCES) if has_texts(run) else None
     if split is None:
@@ -214,7 +213,7 @@ def _components(run: "Run") -> str:
     return text
 
 
-def _table(run: "Run", prior: Mixture, split: Split, code: np.ndarray, variable: int) -> str:
+def _table(run: "Run", prior: WithClasses, split: Split, code: np.ndarray, variable: int) -> str:
     column = _found_best(run, list(split.labels))
     names = run.corpus.label_names[column] if column is not None else []
     lines = ["| component | share |" + (f" most frequent {column} |" if column else "") + " its words | samples |"]
@@ -252,12 +251,10 @@ def _found_best(run: "Run", columns: list[str]) -> str | None:
     return max(columns, key=lambda column: above[column], default=None)
 
 
-def _drawn_from(run: "Run", prior: Mixture, variable: int, component: int) -> list[str]:
+def _drawn_from(run: "Run", prior: WithClasses, variable: int, component: int) -> list[str]:
     """Sentences from one component of one variable; the others are drawn from their prior."""
     with evaluating(run.vae, component):
-        c = torch.randint(prior.components, (prior.variables, SAMPLES), device=prior.uniform.device)
-        c[variable] = component
-        codes = prior.join(prior.component(c).sample())
+        codes = prior.sample(SAMPLES, component, variable)
         return _texts(run.vocabulary, generation.sample(run.vae.decoder, codes, max_length=30))
 
 

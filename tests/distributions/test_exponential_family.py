@@ -14,7 +14,7 @@ from torch.autograd import gradcheck
 from torch.distributions import Distribution, kl_divergence
 from torch.nn.functional import normalize
 
-from pyro_textvae.distributions import VonMisesFisher, average, dispersion
+from pyro_textvae.distributions import OneHots, VonMisesFisher, average, dispersion
 
 D = 4
 # Each makes a batch of members from free numbers (*batch, D), and says how far they spread.
@@ -33,6 +33,7 @@ FAMILIES: dict[str, Callable[[Tensor], Distribution]] = {
     "categorical by probabilities": lambda free: dist.Categorical(probs=free.softmax(-1)),
     "one-hot categorical": lambda free: dist.OneHotCategorical(logits=free),
     "independent categoricals": lambda free: dist.Categorical(logits=free[..., None] * free[..., None, :]).to_event(1),
+    "one-hots": lambda free: OneHots(free[..., None] * torch.stack((free.sin(), free.cos(), free), -1)),
     "bernoulli": lambda free: dist.Bernoulli(logits=free[..., 0]),
     "independent bernoullis": lambda free: dist.Bernoulli(logits=free).to_event(1),
     "von mises-fisher": lambda free: VonMisesFisher(normalize(free, dim=-1), free.square().sum(-1)),
@@ -159,6 +160,22 @@ def test_float32_gaussians_far_from_zero_and_near_one_another_keep_their_dispers
     assert got.item() == pytest.approx(expected, rel=1e-2)
 
 
+@pytest.mark.parametrize("apart", [1e-3, 1e-2, 1.0])
+@pytest.mark.parametrize("far", [0.0, 1000.0])
+def test_float32_full_covariance_gaussians_keep_their_dispersion(far: float, apart: float):
+    numbers = (free(1, 4, D, seed=0) + free(3, 4, D, seed=1, spread=apart)).float()
+    narrow = FAMILIES["full-covariance normal"](numbers)
+    assert isinstance(narrow, torch.distributions.MultivariateNormal)
+    # The same float32 numbers in float64: what making them rounds is not the formula's doing.
+    loc, scale_tril = narrow.loc + far, narrow.scale_tril
+    narrow = dist.MultivariateNormal(loc, scale_tril=scale_tril)
+    wide = dist.MultivariateNormal(loc.double(), scale_tril=scale_tril.double())
+    weights = Q.float()[:, None]
+    torch.testing.assert_close(
+        dispersion(narrow, weights, -2).double(), dispersion(wide, weights.double(), -2), rtol=1e-5, atol=0
+    )
+
+
 @pytest.mark.parametrize("log_variance", [-80.0, 80.0])
 def test_float32_gaussians_of_extreme_variance_give_finite_dispersion_and_gradients(log_variance: float):
     numbers = torch.tensor([log_variance, 0.0, 1.0], requires_grad=True)
@@ -169,7 +186,10 @@ def test_float32_gaussians_of_extreme_variance_give_finite_dispersion_and_gradie
         assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["normal", "diagonal normal", "categorical", "bernoulli", "von mises-fisher"])
+@pytest.mark.parametrize(
+    "name",
+    ["normal", "diagonal normal", "categorical", "one-hots", "bernoulli", "von mises-fisher"],
+)
 @pytest.mark.parametrize("apart", [1e-3, 1e-2, 1.0])
 def test_float32_dispersion_is_that_of_float64(name: str, apart: float):
     numbers = (free(1, 4, D, seed=0) + free(3, 4, D, seed=1, spread=apart)).float()
