@@ -36,6 +36,7 @@ from pyro_textvae.evaluation.generation import Decoding
 from pyro_textvae.evaluation.interpretation import Components, describe_components
 from pyro_textvae.evaluation.reconstruction import From
 from pyro_textvae.posteriors import WithComponents
+from pyro_textvae.priors import Mixture
 from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.size import Size
 from pyro_textvae.vae import TextVAE
@@ -233,18 +234,31 @@ class Run:
             torch.manual_seed(seed)
             return self._decode(on_support(self.vae, codes), decoding, temperature, max_length)
 
-    def interpolate(self, a: str, b: str, steps: int = 7, *, max_length: int = 40) -> list[str]:
-        """Decode `steps` codes from a's posterior mean to b's: on a line, or on a great circle of the sphere."""
+    def interpolate(
+        self,
+        a: str | int,
+        b: str | int,
+        steps: int = 7,
+        *,
+        variable: int | None = None,
+        seed: int = 0,
+        max_length: int = 40,
+    ) -> list[str]:
+        """Decode `steps` codes on the way from a to b: on a line, or on a great circle of each variable's sphere.
+
+        An end is a text, at its posterior mean, or the number of a component, at the component's mean: of every
+        variable, or of `variable` alone. Then the others stay as the text at the other end has them or, between two
+        components, at one draw from their prior. Raises ValueError for a component that does not exist.
+        """
         if steps < 2:
             raise ValueError(f"{steps} steps were asked for, but a path has at least its two ends")
-        ends = on_support(self.vae, torch.from_numpy(self.encode([a, b])))
-        with torch.no_grad():
-            if on_sphere(self.vae):
-                parts = ends.unflatten(-1, (variables_of(self.vae), -1))  # each variable walks on its own sphere
-                walks = [generation.spherical(parts[0, m], parts[1, m], steps) for m in range(parts.size(1))]
-                path = torch.cat(walks, -1)
-            else:
-                path = generation.linear(ends[0], ends[1], steps)
+        if isinstance(a, str) and isinstance(b, str) and variable is not None:
+            raise ValueError(f"variable={variable} came, but both ends are texts: it is of a component, a number")
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            ends = self._ends((a, b), variable)
+            walk = generation.spherical if on_sphere(self.vae) else generation.linear
+            path = walk(ends[0], ends[1], steps).flatten(-2)
             return self._decode(path, "greedy", 1.0, max_length)
 
     # Evaluation.
@@ -393,6 +407,24 @@ class Run:
     @torch.no_grad()
     def _code(self, batch: Batch) -> Tensor:
         return mean_code(self.vae, batch)
+
+    def _ends(self, ends: Sequence[str | int], variable: int | None) -> Tensor:
+        """Codes (2, M, D) of texts and of components, whose variables other than `variable` are the text's."""
+        prior, M = self.vae.prior, variables_of(self.vae)
+        codes = [self.encode([end]) if isinstance(end, str) else None for end in ends]
+        drawn = [prior.sample(1, end, variable) for end in ends if not isinstance(end, str)]  # and so are checked
+        others = next((torch.from_numpy(code) for code in codes if code is not None), drawn[0] if drawn else None)
+        found = []
+        for end, code in zip(ends, codes, strict=True):
+            if code is None:
+                assert isinstance(prior, Mixture) and others is not None
+                place = others.clone().unflatten(-1, (M, -1))  # (1, M, D)
+                chosen = slice(None) if variable is None else slice(variable, variable + 1)
+                place[0, chosen] = prior.means()[chosen, end]
+                found.append(place.flatten(-2))
+            else:
+                found.append(torch.from_numpy(code))
+        return on_support(self.vae, torch.cat(found)).unflatten(-1, (M, -1))
 
     def _decode(self, codes: Tensor, decoding: str, temperature: float, max_length: int) -> list[str]:
         ids = generation.write(self.vae.decoder, codes, decoding, max_length, temperature)

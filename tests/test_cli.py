@@ -359,6 +359,11 @@ def test_reconstruct_and_interpolate_write_texts(run: Path, say):
     assert [each["reconstruction"] for each in back] == say("reconstruct", run, "w1 w2", "w11 w12").out.splitlines()
     assert len(say("interpolate", run, "w1 w2", "w11 w12", "--steps", 4).out.splitlines()) == 4
     assert len(say("interpolate", run, "w1 w2", "w11 w12", "--json").json) == 7
+    assert len(say("interpolate", run, 0, 3, "--components", "--json").json) == 7
+    said = say("interpolate", run, 0, 4, "--components")
+    assert said.code == 1 and "component=4, but the components are 0 to 3" in said.err
+    said = say("interpolate", run, 0, "w1 w2", "--components")
+    assert said.code == 1 and "'w1 w2' is none" in said.err
 
 
 def test_a_run_that_is_not_there_says_which_are(run: Path, tmp_path: Path, say):
