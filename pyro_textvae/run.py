@@ -8,6 +8,7 @@
     metrics.jsonl     a row an epoch
     evaluation.json   metrics of the best weights, by split
     figures/          pictures
+    watched/          codes and components at every epoch (watch=...)
     report.md         verdict, metrics, samples and pictures on one page
     ae/               the run of the autoencoder that it began with (init_from="ae")
 

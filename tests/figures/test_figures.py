@@ -233,6 +233,7 @@ def some_points(spread: float, apart: float, *, sentences: int = 60, dimensions:
         means=means,
         components=apart * centres,
         shapes=np.stack([np.eye(dimensions)] * 3),
+        caps=None,
         assigned=assigned,
         deviation=1.0,
         on_sphere=False,
