@@ -187,18 +187,26 @@ def _components(axes: "Axes", where: Map, half: float, small: bool = False) -> N
     """Crosses with their numbers; where several lie on one spot, one label names them all."""
     if where.components is None:
         return
-    from matplotlib.patheffects import withStroke
-
     x, y = where.components.T
     look: dict[str, Any] = {"marker": "X", "c": INK, "edgecolors": "white", "zorder": 5, "gid": "components"}
     axes.scatter(x, y, s=30 if small else 60, linewidths=0.6 if small else 1.0, **look)
     if small:
         return
-    for members in _together(where.components, 0.11 * half):
-        every = len(members) == len(where.components)
+    name_components(axes, where.components, 0.11 * half)
+
+
+def name_components(axes: "Axes", places: np.ndarray, near: float) -> None:
+    """Write the number of each component beside its place, (K, 2), NaN for one that is not in this panel.
+
+    Those nearer to each other than `near` share a label.
+    """
+    from matplotlib.patheffects import withStroke
+
+    for members in _together(places, near):
+        every = len(members) == len(places)
         text = f"all {len(members)} means" if every else ", ".join(map(str, members[:3]))
         text += ", ..." if len(members) > 3 and not every else ""
-        at = where.components[members].mean(0)
+        at = places[members].mean(0)
         axes.annotate(
             text,
             (float(at[0]), float(at[1])),
@@ -213,9 +221,10 @@ def _components(axes: "Axes", where: Map, half: float, small: bool = False) -> N
 
 
 def _together(places: np.ndarray, near: float) -> list[list[int]]:
-    """Indices of places, grouped greedily by being nearer than `near` to the first of a group."""
+    """Indices of places that are there, grouped greedily by being nearer than `near` to the first of a group."""
     groups: list[list[int]] = []
-    for i, place in enumerate(places):
+    for i in np.flatnonzero(np.isfinite(places).all(-1)).tolist():
+        place = places[i]
         home = next((group for group in groups if np.linalg.norm(places[group[0]] - place) < near), None)
         if home is None:
             groups.append([i])

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyro_textvae.figures.latents import colourings, handles
+from pyro_textvae.figures.latents import colourings, handles, name_components
 from pyro_textvae.figures.points import Points, read
 from pyro_textvae.figures.style import FAINT, INK, OTHER, Groups, header, new_figure, state_of, told
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pyro_textvae.run import Run
+
+NEAR = 0.12
+"""Of the disc's radius: components nearer than this share a label."""
 
 
 def sphere(
@@ -102,7 +105,6 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def _draw(axes: "Axes", points: Points, by: Any, frame: np.ndarray, back: bool) -> None:
     from matplotlib.patches import Circle
-    from matplotlib.patheffects import withStroke
 
     for degrees in (30, 60, 90):
         radius = np.sqrt(2) * np.sin(np.radians(degrees) / 2)
@@ -128,10 +130,7 @@ def _draw(axes: "Axes", points: Points, by: Any, frame: np.ndarray, back: bool) 
         colour = by.colours[by.names.index(str(k))] if named and str(k) in by.names else OTHER
         rim = project(circle(direction, float(cosine)), frame, back)
         axes.plot(*rim.T, color=colour, linewidth=1.1, zorder=1)
-        at = project(direction, frame, back)
-        if np.isfinite(at).all():
-            axes.scatter(*at, marker="X", s=60, c=INK, edgecolors="white", linewidths=1.0, zorder=5, gid="components")
-            axes.annotate(
-                str(k), (float(at[0]), float(at[1])), xytext=(6, 5), textcoords="offset points", fontsize=9,
-                fontweight="bold", color=INK, zorder=6, path_effects=[withStroke(linewidth=2.5, foreground="white")],
-            )  # fmt: skip
+    at = project(_unit(points.components), frame, back)
+    x, y = at[np.isfinite(at[:, 0])].T
+    axes.scatter(x, y, marker="X", s=60, c=INK, edgecolors="white", linewidths=1.0, zorder=5, gid="components")
+    name_components(axes, at, NEAR)

@@ -1,5 +1,6 @@
 """The latent space epoch after epoch, so that a collapse can be watched."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -70,9 +71,11 @@ def through_training(
             axes.set_title(f"epoch {epoch}" if epoch else "before training", fontsize=9, color=INK, loc="left")
             axes.set_xlabel("\n".join(_lines(rows.get(epoch, {}))), fontsize=8, color=INK)
         state = state_of(run)
-        panels[0].set_ylabel(f"{name}\n{state}", fontsize=9.5, fontweight="bold", color=colour_of_state(state))
-    if len({by.title for by in legends.values()}) == 1:
-        by_all = max(legends.values(), key=lambda each: len(each.names))  # a component may be in use only at times
+        panels[0].set_ylabel(
+            "\n".join([*textwrap.wrap(name, 26), state]), fontsize=9.5, fontweight="bold", color=colour_of_state(state)
+        )
+    if len({by.title for by in legends.values()}) == 1:  # else no colour speaks for all panels
+        by_all = _merged(list(legends.values()))
         figure.legend(
             handles=latents.handles(by_all), title=by_all.title, loc="outside right center", frameon=False, fontsize=9
         )
@@ -104,6 +107,13 @@ def _chosen(run: "Run", epochs: int | Sequence[int]) -> dict[int, Points]:
     last = kept[max(kept)]
     variable = max(range(len(last)), key=lambda m: last[m].information)
     return {epoch: kept[epoch][variable] for epoch in chosen}
+
+
+def _merged(found: Sequence[Groups]) -> Groups:
+    """The groups of all panels: a component may be in use at some epochs alone. Numbers come in their order."""
+    colours = {name: colour for by in found for name, colour in zip(by.names, by.colours, strict=True)}
+    names = sorted(colours, key=int) if all(map(str.isdecimal, colours)) else list(colours)
+    return Groups(found[0].title, np.zeros(0, int), names, [colours[name] for name in names])
 
 
 def _valid(row: dict[str, float]) -> dict[str, float]:
