@@ -275,6 +275,10 @@ def test_compare_puts_runs_in_a_table_and_a_picture(run: Path, text_file: Path, 
     assert said.code == 0 and "gm_vae" in said.out and picture.stat().st_size > 1000
     assert list(say("compare", run, other, "--json").json) == [str(run), str(other)]
     assert say("compare", run).code == 1
+    said = say("compare", run, other, "--against", "dispersion")
+    assert said.code == 1 and "add --output" in said.err
+    said = say("compare", run, other, "--against", "dispersion", "--output", picture)
+    assert said.code == 1 and "has no option 'dispersion'" in said.err
 
 
 def test_classify_answers_for_a_run_and_puts_several_in_a_table(run: Path, text_file: Path, tmp_path: Path, say):

@@ -290,15 +290,20 @@ def compare(
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN", help="directories of runs, two or more")],
     *,
     output: Annotated[Path | None, UNSET] = None,
+    against: Annotated[str | None, UNSET] = None,
     as_json: AsJson = False,
 ) -> Answer:
     """Put runs side by side, as a table and as a picture.
 
     Args:
         output: a file for the picture, such as compare.png or compare.pdf
+        against: an option in which the runs of a mixture differ, such as dispersion: the picture then is of dispersion,
+            information and NLL against it
     """
     if len(runs) < 2:
         raise ValueError(f"{len(runs)} run came, but it takes two to compare: name their directories")
+    if against is not None and output is None:
+        raise ValueError(f"--against {against} came, but no file for its picture: add --output sweep.png")
     opened = [open_run(each) for each in runs]
     from pyro_textvae import figures
 
@@ -308,7 +313,8 @@ def compare(
         for run in opened
     }
     if output is not None:
-        figures.compare(opened).savefig(output)
+        drawn = figures.compare(opened) if against is None else figures.sweep(opened, against)
+        drawn.savefig(output)
         text += f"\n\npicture: {output}"
     return Answer(text, about, as_json)
 

@@ -2,13 +2,15 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyro_textvae.errors import did_you_mean
 from pyro_textvae.figures import latents
 from pyro_textvae.figures.comparison import facts, names_of
-from pyro_textvae.figures.points import Points, pca, watched
+from pyro_textvae.figures.points import Points, a_part, pca, watched
 from pyro_textvae.figures.style import INK, Groups, colour_of_state, header, new_figure, state_of
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def through_training(
     runs: "Run | Sequence[Run] | Mapping[str, Run]",
     epochs: int | Sequence[int] = ACROSS,
     *,
-    by: Literal["label", "component"] = "label",
+    by: str | None = None,
 ) -> "Figure":
     """The latent space of a run at several epochs, or of several runs, a row each: codes and components, on one scale.
 
@@ -37,13 +39,14 @@ def through_training(
     nothing turns between them; units are the prior's standard deviation at that epoch. With several discrete variables
     it is the one that tells most at the end.
 
-    Points are coloured by the first label column or, where there is none or with by="component", by their likeliest
-    component. Raises ValueError for a run that kept nothing, and for an epoch that was not kept.
+    Points are coloured by the first label column or, where there is none, by their likeliest component; or as `by`
+    says, "component" or the name of a label column (which needs the run's texts). Raises ValueError for a run that kept
+    nothing, and for an epoch that was not kept.
     """
-    if by not in ("label", "component"):
-        raise ValueError(f"by={by!r} came, but points are coloured by 'label' or by 'component'")
     named = names_of([runs] if hasattr(runs, "directory") else runs)  # pyright: ignore[reportArgumentType]
     shown = {name: _chosen(run, epochs) for name, run in named.items()}
+    if by not in (None, "component"):
+        shown = {name: _labelled(named[name], each, by) for name, each in shown.items()}
     maps = {
         name: {epoch: pca(points, list(each.values())) for epoch, points in each.items()}
         for name, each in shown.items()
@@ -63,8 +66,7 @@ def through_training(
         for axes in panels[len(shown[name]) :]:
             axes.set_axis_off()
         for axes, (epoch, points) in zip(panels, shown[name].items(), strict=False):
-            found = latents.colourings(points)
-            colours = found[-1] if by == "component" else found[0]
+            colours = latents.colourings(points)[-1 if by == "component" else 0]
             if isinstance(colours, Groups):
                 legends[tuple(colours.names)] = colours
             latents.draw_plane(axes, points, maps[name][epoch], colours, half, small=True)
@@ -107,6 +109,20 @@ def _chosen(run: "Run", epochs: int | Sequence[int]) -> dict[int, Points]:
     last = kept[max(kept)]
     variable = max(range(len(last)), key=lambda m: last[m].information)
     return {epoch: kept[epoch][variable] for epoch in chosen}
+
+
+def _labelled(run: "Run", shown: dict[int, Points], column: str) -> dict[int, Points]:
+    """The same points with the labels of another column."""
+    names = run.corpus.label_names
+    if column not in names:
+        near = did_you_mean(column, [*names, "component"])
+        raise ValueError(
+            f"by={column!r} came{near}, but points are coloured by 'component' or by a label column: "
+            f"{', '.join(names) or 'the corpus has none'}"
+        )
+    part = a_part(run.corpus.split("valid"), len(next(iter(shown.values())).means))
+    told = {"labels": np.asarray(part.labels[column]), "column": column, "label_names": list(names[column])}
+    return {epoch: replace(points, **told) for epoch, points in shown.items()}
 
 
 def _merged(found: Sequence[Groups]) -> Groups:

@@ -10,6 +10,7 @@ from tiny import train_tiny
 import pyro_textvae
 from pyro_textvae import Run, figures
 from pyro_textvae.checkpoint import load_tensors
+from pyro_textvae.figures import latents
 from pyro_textvae.figures import points as points_
 from pyro_textvae.figures.points import pca, read, watched
 
@@ -93,6 +94,16 @@ def test_runs_are_rows_and_need_no_texts(run: Run):
     assert [axes.get_ylabel().splitlines()[0] for axes in (shown[0], shown[2])] == ["a", "b"]
 
 
+def test_labels_of_another_column_are_those_of_the_sentences_that_were_kept(run: Run, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    colourings = latents.colourings
+    monkeypatch.setattr(latents, "colourings", lambda points: seen.append(points) or colourings(points))
+    figures.through_training(run)
+    default = seen[-1].labels.tolist()
+    figures.through_training(run, by="label")
+    assert seen[-1].labels.tolist() == default and seen[-1].column == "label"
+
+
 def test_one_space_is_seen_from_one_side():
     from test_figures import some_points
 
@@ -116,8 +127,8 @@ def test_a_run_that_kept_nothing_says_how_to_keep_it(run: Run, tmp_path: Path):
         figures.through_training(run, epochs=[0, 7])
     with pytest.raises(ValueError, match="epochs=0 came, but a picture shows at least 1"):
         figures.through_training(run, epochs=0)
-    with pytest.raises(ValueError, match="by='topic' came"):
-        figures.through_training(run, by="topic")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"by='lable' came \(did you mean 'label'\?\), .* a label column: label"):
+        figures.through_training(run, by="lable")
 
 
 @pytest.mark.parametrize("watch", [-1, 2.5, True, "all"])
