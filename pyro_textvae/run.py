@@ -412,19 +412,19 @@ class Run:
     def _ends(self, ends: Sequence[str | int], variable: int | None) -> Tensor:
         """Codes (2, M, D) of texts and of components, whose variables other than `variable` are the text's."""
         prior, M = self.vae.prior, variables_of(self.vae)
-        codes = [self.encode([end]) if isinstance(end, str) else None for end in ends]
-        drawn = [prior.sample(1, end, variable) for end in ends if not isinstance(end, str)]  # and so are checked
-        others = next((torch.from_numpy(code) for code in codes if code is not None), drawn[0] if drawn else None)
+        codes = {end: torch.from_numpy(self.encode([end])) for end in ends if isinstance(end, str)}  # (1, M D)
+        drawn = [prior.sample(1, end, variable) for end in ends if not isinstance(end, str)]  # which checks them, too
+        others = [*codes.values(), *drawn][0].unflatten(-1, (M, -1))
         found = []
-        for end, code in zip(ends, codes, strict=True):
-            if code is None:
-                assert isinstance(prior, Mixture) and others is not None
-                place = others.clone().unflatten(-1, (M, -1))  # (1, M, D)
-                chosen = slice(None) if variable is None else slice(variable, variable + 1)
-                place[0, chosen] = prior.means()[chosen, end]
-                found.append(place.flatten(-2))
-            else:
-                found.append(torch.from_numpy(code))
+        for end in ends:
+            if isinstance(end, str):
+                found.append(codes[end])
+                continue
+            assert isinstance(prior, Mixture)
+            chosen = slice(None) if variable is None else slice(variable, variable + 1)
+            place = others.clone()
+            place[0, chosen] = prior.means()[chosen, end]
+            found.append(place.flatten(-2))
         return on_support(self.vae, torch.cat(found)).unflatten(-1, (M, -1))
 
     def _decode(self, codes: Tensor, decoding: str, temperature: float, max_length: int) -> list[str]:

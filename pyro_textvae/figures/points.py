@@ -187,8 +187,9 @@ def unpack(tensors: dict[str, Tensor], rest: Sequence[dict[str, Any]]) -> list[P
     found = []
     for m, values in enumerate(rest):
         arrays = {name.partition(".")[2]: value.numpy() for name, value in tensors.items() if name.startswith(f"{m}.")}
-        floats = {name: value.astype(float) for name, value in arrays.items() if value.dtype == np.float32}
-        found.append(Points(**values | arrays | floats))
+        fields_of: dict[str, Any] = values | arrays
+        fields_of |= {name: value.astype(float) for name, value in arrays.items() if value.dtype == np.float32}
+        found.append(Points(**fields_of))
     return found
 
 

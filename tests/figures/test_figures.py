@@ -3,6 +3,7 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -290,7 +291,7 @@ def test_fewer_sentences_than_a_perplexity_or_than_components_are_drawn(trained:
 
 def test_a_component_that_no_sentence_has_is_still_drawn():
     points = some_points(1.0, 1.0)
-    unused = Points(**points.__dict__ | {"assigned": np.zeros(60, int)})
+    unused = replace(points, assigned=np.zeros(60, int))
     axes = style.new_figure(4, 4).subplots()
     latents.draw_plane(axes, unused, pca(unused), latents.colourings(unused)[-1], 3.0)
     assert latents.colourings(unused)[-1].names == ["0"]

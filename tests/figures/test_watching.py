@@ -1,6 +1,8 @@
 """What is kept of every epoch, and the pictures that are made of it."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +13,11 @@ import pyro_textvae
 from pyro_textvae import Run, figures
 from pyro_textvae.checkpoint import load_tensors
 from pyro_textvae.figures import latents
-from pyro_textvae.figures import points as points_
 from pyro_textvae.figures.points import pca, read, watched
 
 TEXTS = ["cooks stir the soup", "cooks taste a stew", "sailors tie the rope", "crews steer a ship"] * 12
 LABELS = ["food", "food", "sea", "sea"] * 12
-MIXTURE = dict(components=3, variables=2, watch=4)
+MIXTURE: dict[str, Any] = dict(components=3, variables=2, watch=4)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_one_space_is_seen_from_one_side():
     from test_figures import some_points
 
     a = some_points(1.0, 1.0)
-    b = points_.Points(**a.__dict__ | {"means": 0.5 * a.means[::-1] + 3.0})
+    b = replace(a, means=0.5 * a.means[::-1] + 3.0)
     one, other = pca(a, [a, b]), pca(b, [a, b])
     np.testing.assert_allclose(np.diff(other.points[::-1], axis=0), 0.5 * np.diff(one.points, axis=0), atol=1e-9)
     assert one.share <= 1 and other.share == pytest.approx(one.share)
