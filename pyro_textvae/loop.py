@@ -21,6 +21,7 @@ from pyro_textvae.corpus import Corpus
 from pyro_textvae.decay import DECAYS
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import evaluate, judge
+from pyro_textvae.figures.points import WATCHED, a_part, pack, points_of
 from pyro_textvae.objective import Objective
 from pyro_textvae.recipes import Recipe
 from pyro_textvae.run import Run
@@ -55,6 +56,8 @@ class Training:
     precision           "float32", or "bfloat16": autocast, with q, KL and softmax in float32
     threads             torch threads on a CPU; "auto" is 1, since a second one waits more than it works
     checkpoint_seconds  how long at most between two savings of last.safetensors
+    watch               keep the codes of so many validation sentences, and the components, after every epoch (in
+                        watched/): what figures.through_training shows; 0: none
     """
 
     epochs: int = 20
@@ -70,6 +73,7 @@ class Training:
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: int | Literal["auto"] = "auto"
     checkpoint_seconds: float = 60.0
+    watch: int = 0
 
     def __post_init__(self) -> None:
         for name, or_else in (("epochs", 1), ("batch_size", 1), ("patience", None), ("threads", "auto")):
@@ -77,6 +81,8 @@ class Training:
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             if not whole and not (value is or_else or value == or_else == "auto"):
                 raise ValueError(f"'{name}' is {value!r}, but a whole number of at least 1 is needed")
+        if not isinstance(self.watch, int) or isinstance(self.watch, bool) or self.watch < 0:
+            raise ValueError(f"'watch' is {self.watch!r}, but a whole number of sentences is needed, or 0 for none")
         for name in ("learning_rate", "clip", "weight_decay", "checkpoint_seconds"):
             value, zero = getattr(self, name), name in ("weight_decay", "checkpoint_seconds")
             if value is not None and not (0 < value < math.inf or (zero and value == 0)):
@@ -178,6 +184,8 @@ class Loop:
 
     def run(self) -> None:
         with self.stop.listening(), pyro.validation_enabled(False):
+            if not self.place.step:
+                self._watch(0)
             while not self.done:
                 self._epoch()
                 self._end_of_epoch()
@@ -313,6 +321,7 @@ class Loop:
             broken = [f"the validation's {name}" for name, value in valid.items() if not math.isfinite(value)]
             raise self._diverged(broken, place.step)
         self.rows.append(row)
+        self._watch(place.epoch + 1)
         write_atomically(
             self.directory / "metrics.jsonl",
             "".join(json.dumps(each, allow_nan=False) + "\n" for each in self.rows).encode(),
@@ -350,6 +359,19 @@ class Loop:
                 total += self.objective(batch.to(self.device), END) * len(batch)
             measured = evaluate(self.objective.vae, split, seed=self.seed, deep=False)
         return {"loss": total.item() / len(split)} | measured
+
+    def _watch(self, epoch: int) -> None:
+        """Keep what the model makes of some validation sentences, always the same, as it is now."""
+        if not self.training.watch:
+            return
+        corpus, split = self.corpus, self.corpus.splits["valid"]
+        column = next(iter(corpus.label_names), "")
+        part, names = a_part(split, self.training.watch), corpus.label_names.get(column, [])
+        tensors, points = pack(points_of(self.objective.vae, part, column, names, sentences=len(split)))
+        folder = self.directory / WATCHED
+        folder.mkdir(exist_ok=True)
+        state = {"run": self.files.identity, "epoch": epoch, "points": points}
+        save_tensors(folder / f"epoch-{epoch:04d}.safetensors", tensors, state)
 
     # Saving and resuming.
 

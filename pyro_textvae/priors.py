@@ -5,6 +5,7 @@ Every prior also offers its marginal density `log_prob(code)` and `sample(n)`, f
 
 import math
 from abc import ABC, abstractmethod
+from numbers import Integral
 from typing import Any
 
 import pyro
@@ -214,7 +215,7 @@ class WithClasses(Prior):
         if component is None and variable is not None:
             raise ValueError(f"variable={variable} came without a component of it: name one")
         for name, value, many in (("component", component, self.components), ("variable", variable, self.variables)):
-            if value is not None and not 0 <= value < many:
+            if value is not None and not (isinstance(value, Integral) and 0 <= value < many):
                 raise ValueError(f"{name}={value}, but the {name}s are 0 to {many - 1}")
         if component is not None:
             c[slice(None) if variable is None else variable] = component

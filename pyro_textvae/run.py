@@ -9,6 +9,7 @@
     evaluation.json   metrics of the best weights, by split
     generation.json   how the text that they write compares with real text, and how that was measured
     figures/          pictures
+    watched/          codes and components at every epoch (watch=...)
     report.md         verdict, metrics, samples and pictures on one page
     ae/               the run of the autoencoder that it began with (init_from="ae")
 
@@ -47,7 +48,7 @@ from pyro_textvae.evaluation.codes import classes_of, draw_codes, evaluating, me
 from pyro_textvae.evaluation.generation import Decoding
 from pyro_textvae.evaluation.interpretation import Components, describe_components
 from pyro_textvae.evaluation.reconstruction import From
-from pyro_textvae.priors import WithClasses
+from pyro_textvae.priors import Mixture, WithClasses
 from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.size import Size
 from pyro_textvae.vae import TextVAE
@@ -246,19 +247,34 @@ class Run:
             torch.manual_seed(seed)
             return self._decode(self.vae.prior.on_support(codes), decoding, temperature, max_length)
 
-    def interpolate(self, a: str, b: str, steps: int = 7, *, max_length: int = 40) -> list[str]:
-        """Decode `steps` codes from a's posterior mean to b's: on a line, or on a great circle of the sphere.
+    def interpolate(
+        self,
+        a: str | int,
+        b: str | int,
+        steps: int = 7,
+        *,
+        variable: int | None = None,
+        seed: int = 0,
+        max_length: int = 40,
+    ) -> list[str]:
+        """Decode `steps` codes on the way from a to b: on a line, or on a great circle of each variable's sphere.
 
-        Between two discrete codes the line runs through blends of their classes, as a relaxed code has in training.
+        An end is a text, at its posterior mean, or the number of a component, at the component's mean: of every
+        variable, or of `variable` alone. Then the others stay as the text at the other end has them or, between two
+        components, at one draw from their prior. Between two discrete codes the line runs through blends of their
+        classes, as a relaxed code has in training. Raises ValueError for a component that does not exist or, outside a
+        mixture, has no place.
         """
         if steps < 2:
             raise ValueError(f"{steps} steps were asked for, but a path has at least its two ends")
-        ends = self.vae.prior.on_support(torch.from_numpy(self.encode([a, b])))
-        with torch.no_grad():
+        if isinstance(a, str) and isinstance(b, str) and variable is not None:
+            raise ValueError(f"variable={variable} came, but both ends are texts: it is of a component, a number")
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            ends = self._ends((a, b), variable)
             if on_sphere(self.vae):
-                parts = ends.unflatten(-1, (variables_of(self.vae), -1))  # each variable walks on its own sphere
-                walks = [generation.spherical(parts[0, m], parts[1, m], steps) for m in range(parts.size(1))]
-                path = torch.cat(walks, -1)
+                ends = ends.unflatten(-1, (variables_of(self.vae), -1))  # each variable walks on its own sphere
+                path = generation.spherical(ends[0], ends[1], steps).flatten(-2)
             else:
                 path = generation.linear(ends[0], ends[1], steps)
             return self._decode(path, "greedy", 1.0, max_length)
@@ -483,6 +499,26 @@ class Run:
     @torch.no_grad()
     def _code(self, batch: Batch) -> Tensor:
         return mean_code(self.vae, batch)
+
+    def _ends(self, ends: Sequence[str | int], variable: int | None) -> Tensor:
+        """Codes (2, code) of texts and of components, whose variables other than `variable` are the text's."""
+        prior = self.vae.prior
+        codes = {end: torch.from_numpy(self.encode([end])) for end in ends if isinstance(end, str)}  # (1, code)
+        drawn = [prior.sample(1, end, variable) for end in ends if not isinstance(end, str)]  # which checks them, too
+        others, found = [*codes.values(), *drawn][0], []
+        for end in ends:
+            if isinstance(end, str):
+                found.append(codes[end])
+                continue
+            if not isinstance(prior, Mixture):
+                raise ValueError(
+                    f"a class of {self.name!r} has no place to walk from: train a mixture such as 'dem_vae'"
+                )
+            place = others.unflatten(-1, (prior.variables, -1)).clone()  # (1, M, D)
+            chosen = slice(None) if variable is None else slice(variable, variable + 1)
+            place[0, chosen] = prior.means()[chosen, end]
+            found.append(place.flatten(-2))
+        return prior.on_support(torch.cat(found))
 
     def _decode(self, codes: Tensor, decoding: str, temperature: float, max_length: int) -> list[str]:
         ids = generation.write(self.vae.decoder, codes, decoding, max_length, temperature)

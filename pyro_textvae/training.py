@@ -101,6 +101,8 @@ def train(
         recipe = build(model, len(corpus.vocabulary), settings["size"], settings["options"])
         normalised = _check_batches(recipe.vae, corpus, training)
         width = width_of(recipe.vae)
+        if training.watch and not recipe.vae.prior.code:
+            raise ValueError(f"watch={training.watch} was asked for, but {model!r} has no code to watch: leave it out")
         if init_from is not None:
             _check_source(model, init_from, width)
         if init_from not in (None, "ae"):
@@ -333,7 +335,7 @@ def _prepare(directory: Path, settings: dict[str, Any], corpus: Corpus, data: An
             "pass resume=True to go on with it, or name another directory"
         )
     before = Run(directory).recipe
-    free = {"threads", "checkpoint_seconds"}
+    free = {"threads", "checkpoint_seconds", "watch"}
     if settings["training"]["decay"] != "linear":  # whose rates depend on how many epochs are planned
         free.add("epochs")
     differing = [

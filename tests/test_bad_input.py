@@ -323,6 +323,37 @@ def test_a_wrong_number_or_name_for_a_run(runs, use, message):
         use(runs["vae"])
 
 
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda run: run.sample(2, component=4), "component=4, but the components are 0 to 3"),
+        (lambda run: run.sample(2, component=-1), "component=-1, but the components are 0 to 3"),
+        (lambda run: run.sample(2, component=1.5), "component=1.5, but the components are 0 to 3"),
+        (lambda run: run.sample(2, component=0, variable=2), "variable=2, but the variables are 0 to 1"),
+        (lambda run: run.sample(2, variable=1), "variable=1 came without a component of it"),
+        (lambda run: run.interpolate(0, 4), "component=4, but the components are 0 to 3"),
+        (lambda run: run.interpolate("w1", 7), "component=7, but the components are 0 to 3"),
+        (lambda run: run.interpolate(0, 1, variable=2), "variable=2, but the variables are 0 to 1"),
+        (lambda run: run.interpolate("w1", "w2", variable=0), "variable=0 came, but both ends are texts"),
+    ],
+)
+def test_a_component_or_variable_that_does_not_exist(mixture, use, message):
+    with pytest.raises(ValueError, match=message):
+        use(mixture)
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("mixture")
+    return train_tiny("dem_vae", path, epochs=1, components=4, variables=2)
+
+
+def test_components_asked_of_a_model_without_any(runs):
+    for use in (lambda: runs["vae"].sample(2, component=0), lambda: runs["vae"].interpolate("w1", 0)):
+        with pytest.raises(ValueError, match="component=0 was asked for, but StandardNormal has no components"):
+            use()
+
+
 def test_an_unknown_metric(tmp_path):
     run = train_tiny("vae", tmp_path)
     with pytest.raises(ValueError, match=r"has not been evaluated: call run.evaluate"):

@@ -296,6 +296,10 @@ def test_compare_puts_runs_in_a_table_and_a_picture(run: Path, text_file: Path, 
     assert said.code == 0 and "gm_vae" in said.out and picture.stat().st_size > 1000
     assert list(say("compare", run, other, "--json").json) == [str(run), str(other)]
     assert say("compare", run).code == 1
+    said = say("compare", run, other, "--against", "dispersion")
+    assert said.code == 1 and "add --output" in said.err
+    said = say("compare", run, other, "--against", "dispersion", "--output", picture)
+    assert said.code == 1 and "has no option 'dispersion'" in said.err
 
 
 def test_classify_answers_for_a_run_and_puts_several_in_a_table(run: Path, text_file: Path, tmp_path: Path, say):
@@ -380,6 +384,11 @@ def test_reconstruct_and_interpolate_write_texts(run: Path, say):
     assert [each["reconstruction"] for each in back] == say("reconstruct", run, "w1 w2", "w11 w12").out.splitlines()
     assert len(say("interpolate", run, "w1 w2", "w11 w12", "--steps", 4).out.splitlines()) == 4
     assert len(say("interpolate", run, "w1 w2", "w11 w12", "--json").json) == 7
+    assert len(say("interpolate", run, 0, 3, "--components", "--json").json) == 7
+    said = say("interpolate", run, 0, 4, "--components")
+    assert said.code == 1 and "component=4, but the components are 0 to 3" in said.err
+    said = say("interpolate", run, 0, "w1 w2", "--components")
+    assert said.code == 1 and "'w1 w2' is none" in said.err
 
 
 def test_a_run_that_is_not_there_says_which_are(run: Path, tmp_path: Path, say):

@@ -20,6 +20,13 @@ def test_a_notebook_is_kept_with_its_outputs(path: Path):
     assert not [place for place in ("/root/", "/home/", "site-packages") if place in path.read_text()]
 
 
+def test_a_method_of_ones_own_is_under_thirty_lines():
+    path = ROOT / "notebooks" / "04_your_own_method.ipynb"
+    sources = [cell.source for cell in nbformat.read(path, as_version=4).cells if "@recipe" in cell.source]
+    (lines,) = [[line for line in source.splitlines() if line.strip()] for source in sources]
+    assert len(lines) < 30  # the imports, the term and the recipe
+
+
 @EVERY_NOTEBOOK
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of the notebook machinery
 def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -179,6 +179,39 @@ def test_a_path_of_a_mixture_is_a_line_from_mean_to_mean(runs, monkeypatch):
     assert torch.allclose(seen[0], torch.stack([ends[0], ends.mean(0), ends[1]]), atol=1e-6)
 
 
+def walked(run, monkeypatch, *ends, **options):
+    """The codes (steps, M, D) that a path goes through."""
+    seen = []
+    monkeypatch.setattr(generation, "greedy", lambda d, codes, n: seen.append(codes) or [[]] * len(codes))
+    run.interpolate(*ends, **options)
+    return seen[0].unflatten(-1, (run.vae.prior.variables, -1))
+
+
+@pytest.mark.parametrize("family", ["gaussian", "vmf"])
+def test_a_path_between_components_goes_from_mean_to_mean(runs, monkeypatch, family):
+    run = runs("dem_vae", components=3, variables=2, family=family)
+    means = run.vae.prior.means().detach()  # (M, K, D)
+    if family == "vmf":
+        means = torch.nn.functional.normalize(means, dim=-1)  # a mean lies inside the sphere, a code on it
+    path = walked(run, monkeypatch, 0, 2, steps=4)
+    assert torch.allclose(path[0], means[:, 0], atol=1e-5) and torch.allclose(path[-1], means[:, 2], atol=1e-5)
+    assert torch.allclose(path, walked(run, monkeypatch, 2, 0, steps=4).flip(0), atol=1e-5)
+    steps = (path[1:] - path[:-1]).norm(dim=-1)  # of one length: on a line, or on a great circle
+    assert torch.allclose(steps, steps[0].expand_as(steps), atol=1e-5)
+
+
+def test_a_path_in_one_variable_leaves_the_others_where_the_text_has_them(runs, monkeypatch):
+    run = runs("dem_vae", components=3, variables=2)
+    path = walked(run, monkeypatch, TEXTS[0], np.int64(1), variable=1)
+    own = torch.from_numpy(run.encode(TEXTS[:1])).unflatten(-1, (2, -1))[0]
+    assert torch.equal(path[:, 0], own[0].expand_as(path[:, 0]))
+    assert torch.allclose(path[0, 1], own[1]) and torch.allclose(path[-1, 1], run.vae.prior.means()[1, 1])
+    between = walked(run, monkeypatch, 0, 1, variable=0)
+    assert torch.equal(between[:, 1], between[:1, 1].expand_as(between[:, 1]))  # one draw from the prior
+    assert torch.equal(between, walked(run, monkeypatch, 0, 1, variable=0))
+    assert not torch.equal(between[:, 1], walked(run, monkeypatch, 0, 1, variable=0, seed=1)[:, 1])
+
+
 # Opened again.
 
 

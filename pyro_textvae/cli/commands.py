@@ -340,15 +340,20 @@ def compare(
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN", help="directories of runs, two or more")],
     *,
     output: Annotated[Path | None, UNSET] = None,
+    against: Annotated[str | None, UNSET] = None,
     as_json: AsJson = False,
 ) -> Answer:
     """Put runs side by side, as a table and as a picture.
 
     Args:
         output: a file for the picture, such as compare.png or compare.pdf
+        against: an option in which the runs of a mixture differ, such as dispersion: the picture then is of dispersion,
+            information and NLL against it
     """
     if len(runs) < 2:
         raise ValueError(f"{len(runs)} run came, but it takes two to compare: name their directories")
+    if against is not None and output is None:
+        raise ValueError(f"--against {against} came, but no file for its picture: add --output sweep.png")
     opened = [open_run(each) for each in runs]
     from pyro_textvae import figures
 
@@ -358,7 +363,8 @@ def compare(
         for run in opened
     }
     if output is not None:
-        figures.compare(opened).savefig(output)
+        drawn = figures.compare(opened) if against is None else figures.sweep(opened, against)
+        drawn.savefig(output)
         text += f"\n\npicture: {output}"
     return Answer(text, about, as_json)
 
@@ -520,23 +526,35 @@ def reconstruct(
 
 def interpolate(
     run: RunDirectory,
-    a: Annotated[Positional[str], arg(metavar="A", help="the first text, in quotes")],
-    b: Annotated[Positional[str], arg(metavar="B", help="the second text, in quotes")],
+    a: Annotated[Positional[str], arg(metavar="A", help="the first text, in quotes; or a component")],
+    b: Annotated[Positional[str], arg(metavar="B", help="the second text, in quotes; or a component")],
     *,
+    components: bool = False,
+    variable: Annotated[int | None, UNSET] = None,
     steps: int = 7,
+    seed: Seed = 0,
     max_length: MaxLength = 40,
     as_json: AsJson = False,
 ) -> Answer:
-    """Walk from the code of one text to that of another, and write what lies between.
+    """Walk from the code of one text, or component, to that of another, and write what lies between.
 
     Args:
+        components: A and B are numbers of components, from 0, and the walk is between their means
+        variable: the discrete variable that they are components of, from 0; without it, of every variable
         steps: texts on the way, both ends counted
     """
-    texts = open_run(run).interpolate(a, b, steps, max_length=max_length)
+    ends: list[str | int] = [_component(end) for end in (a, b)] if components else [a, b]
+    texts = open_run(run).interpolate(ends[0], ends[1], steps, variable=variable, seed=seed, max_length=max_length)
     return Answer("\n".join(texts), texts, as_json)
 
 
 # What they share.
+
+
+def _component(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"--components came, so A and B are numbers of components, from 0, but {text!r} is none")
+    return int(text)
 
 
 def _judged(text: str, about: dict[str, Any], judged: "Verdict", fail_on: State | None, as_json: bool) -> Answer:

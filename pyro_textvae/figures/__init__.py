@@ -4,6 +4,9 @@ training_curves   NLL, KL, information and active units over epochs
 dispersion        whether a mixture's components stay apart, over epochs
 latent_space      codes by label and by component, with the components' means
 variables         the same of each of several discrete variables
+through_training  the same at several epochs, of one run or of several, for runs trained with `watch`
+sphere            codes on the sphere in three dimensions
+sweep             dispersion, information and NLL against an option, over runs that differ in it
 compare           latent spaces of several runs on one scale; compare_table: their metrics
 report.markdown   all of a run on one page
 save_all          what of these a run can have, as PNG files
@@ -16,13 +19,28 @@ from typing import TYPE_CHECKING
 from pyro_textvae.figures.comparison import compare, compare_table
 from pyro_textvae.figures.curves import dispersion, training_curves
 from pyro_textvae.figures.latents import latent_space, variables
+from pyro_textvae.figures.points import WATCHED
+from pyro_textvae.figures.sphere import sphere
 from pyro_textvae.figures.style import corpus_of, save
-from pyro_textvae.priors import Mixture
+from pyro_textvae.figures.sweep import sweep
+from pyro_textvae.figures.watching import through_training
+from pyro_textvae.priors import Mixture, UniformSphere, VonMisesFisherMixture
 
 if TYPE_CHECKING:
     from pyro_textvae.run import Run
 
-__all__ = ["training_curves", "dispersion", "latent_space", "variables", "compare", "compare_table", "save_all"]
+__all__ = [
+    "training_curves",
+    "dispersion",
+    "latent_space",
+    "variables",
+    "through_training",
+    "sphere",
+    "sweep",
+    "compare",
+    "compare_table",
+    "save_all",
+]
 
 
 def save_all(run: "Run") -> list[Path]:
@@ -38,10 +56,14 @@ def save_all(run: "Run") -> list[Path]:
         drawing.append(training_curves)
         if isinstance(prior, Mixture):
             drawing.append(dispersion)
+    if (run.directory / WATCHED).is_dir():
+        drawing.append(through_training)
     if prior.code and has_texts(run):
         drawing.append(latent_space)
         if isinstance(prior, Mixture) and prior.variables > 1:
             drawing.append(variables)
+        if isinstance(prior, UniformSphere | VonMisesFisherMixture) and run.recipe["size"]["latent"] == 3:
+            drawing.append(sphere)
     elif prior.code:
         warnings.warn(
             f"{run.directory}: the run does not keep its texts, so its latent space is not drawn again", stacklevel=2

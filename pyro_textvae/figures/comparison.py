@@ -47,7 +47,7 @@ def compare(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid", lim
         state = state_of(run)
         above = "\n".join([*[""] * (lines - len(title[name])), *title[name], state])
         axes.set_title(above, fontsize=10.5, fontweight="bold", color=colour_of_state(state), loc="left")
-        axes.set_xlabel(_facts(run), fontsize=8.5, color=INK)
+        axes.set_xlabel("   ".join(facts(valid_metrics(run))), fontsize=8.5, color=INK)
     if len(legends) == 1:  # else each panel has colours of its own, and none speaks for the others
         by = next(iter(legends.values()))
         figure.legend(
@@ -61,14 +61,14 @@ def compare(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid", lim
     return figure
 
 
-def _facts(run: "Run") -> str:
-    metrics = valid_metrics(run)
+def facts(metrics: Mapping[str, float]) -> list[str]:
+    """What a latent picture stands on, in a few words each."""
     wanted = (
         ("kl_nats_per_sentence", "KL {:.2f}"),
         ("information_c_nats", "I(x;c) {:.2f}"),
         ("component_pairwise_kl_in_use_nats", "components {:.2f} apart (nats)"),
     )
-    return "   ".join(text.format(metrics[name]) for name, text in wanted if name in metrics)
+    return [text.format(metrics[name]) for name, text in wanted if name in metrics]
 
 
 COLUMNS: dict[str, str] = {

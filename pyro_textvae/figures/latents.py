@@ -111,16 +111,22 @@ def variables(run: "Run", split: str = "valid", limit: int = 1000, *, most: int 
     return figure
 
 
-def draw_plane(axes: "Axes", points: Points | None, where: Map, by: Any, half: float, unit: float = 1.0) -> None:
-    """Points, component means, and, where `points` are given, what the prior looks like on this plane."""
-    _scatter(axes, where, by)
-    _components(axes, where, half)
+def draw_plane(
+    axes: "Axes", points: Points | None, where: Map, by: Any, half: float, unit: float = 1.0, *, small: bool = False
+) -> None:
+    """Points, component means, and, where `points` are given, what the prior looks like on this plane.
+
+    A small panel has smaller marks, and no words in it.
+    """
+    _scatter(axes, where, by, small)
+    _components(axes, where, half, small)
     plain(axes)
     x, y = _middle(points, where, unit)
     axes.set_xlim(x - half, x + half)
     axes.set_ylim(y - half, y + half)
     axes.set_aspect("equal")
-    _say_if_one_dot(axes, where, half)
+    if not small:
+        _say_if_one_dot(axes, where, half)
     if points is not None:
         _prior(axes, points, where, by, unit)
 
@@ -164,11 +170,11 @@ def colourings(points: Points) -> list[Any]:
     return found or [points.lengths]
 
 
-def _scatter(axes: "Axes", where: Map, by: Any) -> None:
+def _scatter(axes: "Axes", where: Map, by: Any, small: bool = False) -> None:
     # In random order: of points drawn group after group, the last group hides the others.
     order = np.random.default_rng(0).permutation(len(where.points))
     x, y = where.points[order].T
-    size = 16 if len(order) <= 500 else 9
+    size = 5 if small else 16 if len(order) <= 500 else 9
     if isinstance(by, Groups):
         colours = np.array(by.colours)[by.group[order]]
         axes.scatter(x, y, s=size, c=list(colours), alpha=0.75, linewidths=0, gid="points")
@@ -177,19 +183,30 @@ def _scatter(axes: "Axes", where: Map, by: Any) -> None:
         axes.figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.6, aspect=30).set_label("words", fontsize=9)
 
 
-def _components(axes: "Axes", where: Map, half: float) -> None:
+def _components(axes: "Axes", where: Map, half: float, small: bool = False) -> None:
     """Crosses with their numbers; where several lie on one spot, one label names them all."""
     if where.components is None:
         return
+    x, y = where.components.T
+    look: dict[str, Any] = {"marker": "X", "c": INK, "edgecolors": "white", "zorder": 5, "gid": "components"}
+    axes.scatter(x, y, s=30 if small else 60, linewidths=0.6 if small else 1.0, **look)
+    if small:
+        return
+    name_components(axes, where.components, 0.11 * half)
+
+
+def name_components(axes: "Axes", places: np.ndarray, near: float) -> None:
+    """Write the number of each component beside its place, (K, 2), NaN for one that is not in this panel.
+
+    Those nearer to each other than `near` share a label.
+    """
     from matplotlib.patheffects import withStroke
 
-    x, y = where.components.T
-    axes.scatter(x, y, marker="X", s=60, c=INK, edgecolors="white", linewidths=1.0, zorder=5, gid="components")
-    for members in _together(where.components, 0.11 * half):
-        every = len(members) == len(where.components)
+    for members in _together(places, near):
+        every = len(members) == len(places)
         text = f"all {len(members)} means" if every else ", ".join(map(str, members[:3]))
         text += ", ..." if len(members) > 3 and not every else ""
-        at = where.components[members].mean(0)
+        at = places[members].mean(0)
         axes.annotate(
             text,
             (float(at[0]), float(at[1])),
@@ -204,9 +221,10 @@ def _components(axes: "Axes", where: Map, half: float) -> None:
 
 
 def _together(places: np.ndarray, near: float) -> list[list[int]]:
-    """Indices of places, grouped greedily by being nearer than `near` to the first of a group."""
+    """Indices of places that are there, grouped greedily by being nearer than `near` to the first of a group."""
     groups: list[list[int]] = []
-    for i, place in enumerate(places):
+    for i in np.flatnonzero(np.isfinite(places).all(-1)).tolist():
+        place = places[i]
         home = next((group for group in groups if np.linalg.norm(places[group[0]] - place) < near), None)
         if home is None:
             groups.append([i])

@@ -1,16 +1,19 @@
 """Points: the posterior means of a run's sentences and the means of its components, in one space and one unit."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pyro_textvae.corpus import Split
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation.codes import Codes, evaluating
 from pyro_textvae.evaluation.collapse import information_of_components
 from pyro_textvae.priors import Mixture, UniformSphere, VonMisesFisherMixture
+from pyro_textvae.vae import TextVAE
 
 if TYPE_CHECKING:
     from pyro_textvae.run import Run
@@ -27,6 +30,7 @@ class Points:
     means         (N, D) posterior means, as they are in the latent space
     components    (K, D) component means, in the same space; None without a mixture
     shapes        (K, D, D) covariance of each component; None without a mixture, and on a sphere
+    caps          (K,) cosine of the angle from a component's direction within which half of it lies; on a sphere alone
     assigned      (N,) likeliest component; None without a mixture
     deviation     the prior's standard deviation a dimension (root mean square over dimensions): the unit of length
     labels        (N,) ids into label_names, -1 for none; None where the column does not exist
@@ -38,6 +42,7 @@ class Points:
     means: np.ndarray
     components: np.ndarray | None
     shapes: np.ndarray | None
+    caps: np.ndarray | None
     assigned: np.ndarray | None
     deviation: float
     on_sphere: bool
@@ -96,8 +101,7 @@ def read_all(
     seed: int = 0,
 ) -> list[Points]:
     """The same of the `most` variables with the highest I(c;x), the highest first; of a model without one, of all z."""
-    vae, prior = run.vae, run.vae.prior
-    if prior.code == 0:
+    if run.vae.prior.code == 0:
         raise ValueError(f"a {run.name!r} has no code to picture: draw its training_curves, or train 'vae'")
     whole = run.corpus.split(split)
     part = a_part(whole, limit, seed)
@@ -107,6 +111,19 @@ def read_all(
             f"unknown label column {column!r}{did_you_mean(column, names)}: the corpus has {', '.join(names) or 'none'}"
         )
     column = column or next(iter(names), "")
+    found = points_of(run.vae, part, column, names.get(column, []), sentences=len(whole), seed=seed)
+    if variable is None:
+        return sorted(found, key=lambda each: -each.information)[:most]
+    if not 0 <= variable < len(found):
+        raise ValueError(f"variable={variable}, but the discrete variables are 0 to {len(found) - 1}")
+    return [found[variable]]
+
+
+def points_of(
+    vae: TextVAE, part: Split, column: str = "", label_names: Sequence[str] = (), *, sentences: int, seed: int = 0
+) -> list[Points]:
+    """What a model makes of a part of `sentences`: of each discrete variable, or of all z where there is none."""
+    prior = vae.prior
     with evaluating(vae, seed):
         codes = Codes.read(vae, part)
         back = codes.index.argsort()  # Codes are in order of length
@@ -114,8 +131,6 @@ def read_all(
         draws = prior.sample(DRAWS).double().cpu().numpy()
         mixture = prior if isinstance(prior, Mixture) and codes.assignment is not None else None
         variables = mixture.variables if mixture else 1
-        if variable is not None and not 0 <= variable < variables:
-            raise ValueError(f"variable={variable}, but the discrete variables are 0 to {variables - 1}")
         information, drawn, components = [0.0], None, None
         if mixture is not None:
             assert codes.assignment is not None
@@ -124,31 +139,77 @@ def read_all(
             everything = mixture.component(mixture.every().expand(-1, variables, DRAWS))
             drawn = everything.sample().double().cpu().numpy()  # (K, M, S, D)
     on_sphere = isinstance(prior, UniformSphere | VonMisesFisherMixture)
-    order = [variable] if variable is not None else sorted(range(variables), key=lambda m: -information[m])[:most]
+    width = every.shape[1] // variables
     found = []
-    for m in order:
-        width = every.shape[1] // variables
+    for m in range(variables):
         own = slice(m * width, (m + 1) * width)
-        shapes = None
-        if drawn is not None and not on_sphere:
+        shapes, caps = None, None
+        if drawn is not None and components is not None and on_sphere:
+            directions = components[m] / np.linalg.norm(components[m], axis=-1, keepdims=True)
+            caps = np.median(np.einsum("ksd,kd->ks", drawn[:, m], directions), 1)
+        elif drawn is not None:
             shapes = np.stack([np.cov(each, rowvar=False).reshape(width, width) for each in drawn[:, m]])
         found.append(
             Points(
                 means=every[:, own],
                 components=None if components is None else components[m],
                 shapes=shapes,
+                caps=caps,
                 assigned=None if codes.assignment is None else _likeliest(codes.assignment[back, m]),
                 deviation=float(np.sqrt(draws[:, own].var(0).mean())),
                 on_sphere=on_sphere,
                 labels=np.asarray(part.labels[column]) if column in part.labels else None,
                 column=column,
-                label_names=list(names.get(column, [])),
+                label_names=list(label_names),
                 lengths=part.lengths,
-                sentences=len(whole),
+                sentences=sentences,
                 variable=m,
                 variables=variables,
                 information=information[m],
             )
+        )
+    return found
+
+
+def pack(points: Sequence[Points]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Points as what a file of a run holds: tensors, float32 or integers, and a JSON-able rest."""
+    tensors, rest = {}, []
+    for m, one in enumerate(points):
+        values = {field.name: getattr(one, field.name) for field in fields(one)}
+        arrays = {name: torch.tensor(value) for name, value in values.items() if isinstance(value, np.ndarray)}
+        tensors |= {f"{m}.{name}": each.float() if each.is_floating_point() else each for name, each in arrays.items()}
+        rest.append({name: value for name, value in values.items() if name not in arrays})
+    return tensors, rest
+
+
+def unpack(tensors: dict[str, Tensor], rest: Sequence[dict[str, Any]]) -> list[Points]:
+    """What `pack` packed."""
+    found = []
+    for m, values in enumerate(rest):
+        arrays = {name.partition(".")[2]: value.numpy() for name, value in tensors.items() if name.startswith(f"{m}.")}
+        fields_of: dict[str, Any] = values | arrays
+        fields_of |= {name: value.astype(float) for name, value in arrays.items() if value.dtype == np.float32}
+        found.append(Points(**fields_of))
+    return found
+
+
+WATCHED = "watched"
+"""The folder of a run in which `train(watch=...)` keeps the points of every epoch, a file each."""
+
+
+def watched(run: "Run") -> dict[int, list[Points]]:
+    """The points that were kept of each epoch, by epoch; 0 is before training. A Points for each discrete variable.
+
+    Raises ValueError where none were kept.
+    """
+    found = {}
+    for path in sorted((run.directory / WATCHED).glob("*.safetensors")):
+        tensors, state = run.tensors(f"{WATCHED}/{path.name}")
+        found[int(state["epoch"])] = unpack(tensors, state["points"])
+    if not found:
+        raise ValueError(
+            f"{run.directory} kept no codes of its epochs: train it with watch=500, and it keeps those of 500 "
+            "validation sentences"
         )
     return found
 
@@ -171,19 +232,17 @@ class Map:
     share: float = 1.0
 
 
-def pca(points: Points) -> Map:
+def pca(points: Points, plane_of: Sequence[Points] | None = None) -> Map:
     """The plane in which points and component means vary most, each of the two counted alike.
 
     Of the points alone, the plane would hide components that lie where no sentence is; of all rows alike, 2000 points
     would outvote 10 means. It is a linear map: distances in it are distances in the latent space, at most shortened.
-    `share` is how much of the points' variance it holds.
+    `share` is how much of the points' variance it holds. With `plane_of`, the plane is the one in which those vary
+    most, each counted alike: so that one space seen several times is always seen from one side.
     """
     x = points.means / points.deviation
     centre = x.mean(0)
-    covariance = np.atleast_2d(np.cov(x, rowvar=False, bias=True))
-    if points.components is not None:
-        c = points.components / points.deviation
-        covariance = covariance + np.atleast_2d(np.cov(c, rowvar=False, bias=True))
+    covariance = sum((_covariance(each) for each in plane_of or [points]), np.zeros(()))
     _, vectors = np.linalg.eigh(covariance)
     plane = vectors[:, ::-1][:, :2]
     plane = plane * np.where(plane[np.abs(plane).argmax(0), range(plane.shape[1])] < 0, -1, 1)  # a sign, once for all
@@ -197,6 +256,15 @@ def pca(points: Points) -> Map:
         None if points.shapes is None else plane.T @ points.shapes @ plane / points.deviation**2,
         tuple(-centre @ plane),
         float(there.var(0).sum() / total) if total > 0 else 1.0,
+    )
+
+
+def _covariance(points: Points) -> np.ndarray:
+    """Of the points, and of the component means, (D, D), in prior variances; their sum."""
+    both = [points.means] if points.components is None else [points.means, points.components]
+    return sum(
+        (np.atleast_2d(np.cov(x / points.deviation, rowvar=False, bias=True)) for x in both),
+        np.zeros(()),
     )
 
 

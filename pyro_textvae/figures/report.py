@@ -292,8 +292,10 @@ def _escaped(text: str) -> str:
 
 CAPTIONS: dict[str, str] = {
     "latent_space": "Codes of the validation sentences and the components' means",
+    "sphere": "The codes on the sphere",
     "training_curves": "Training",
     "dispersion": "Whether the components stay apart",
+    "through_training": "The latent space as training went on",
     "variables": "Each discrete variable",
 }
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pyro_textvae.run import Run
 
 DPI = 150
+NOTEBOOK_DPI = 100
+"""A notebook keeps its pictures inside, where each dot is paid for in its every version."""
 
 LABEL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Okabe & Ito (2008): eight colours, distinct under protanopia, deuteranopia and tritanopia."""
@@ -45,20 +47,20 @@ def new_figure(width: float, height: float, header: float = 0.75) -> "Figure":
     engine: Any = figure.get_layout_engine()
     engine.set(rect=(0.005, 0.005, 0.99, 1 - header / height), w_pad=0.08, h_pad=0.06, wspace=0.02, hspace=0.05)
     # Where a notebook displays the figure, pyplot or not.
-    figure._repr_png_ = partial(_png, figure)  # pyright: ignore[reportAttributeAccessIssue]
+    figure._repr_png_ = partial(_png, figure, NOTEBOOK_DPI)  # pyright: ignore[reportAttributeAccessIssue]
     return figure
 
 
-def _png(figure: "Figure") -> bytes:
+def _png(figure: "Figure", dpi: int) -> bytes:
     written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=DPI)
+    figure.savefig(written, format="png", dpi=dpi)
     return written.getvalue()
 
 
 def save(figure: "Figure", path: Path) -> Path:
     """Write a figure as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_png(figure))
+    path.write_bytes(_png(figure, DPI))
     return path
 
 

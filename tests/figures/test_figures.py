@@ -3,6 +3,7 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def test_every_recipe_gets_its_pictures_and_its_report(trained: dict[str, Run], 
     expected += ["dispersion"] if name in MIXTURES else []
     expected += ["latent_space"] if name != "lstm_lm" else []
     expected += ["variables"] if name == "several" else []
+    expected += ["sphere"] if name in ("vmf_vae", "vmf_mixture") else []
     assert [path.name for path in written] == [f"{stem}.png" for stem in expected]
     assert all(path.parent == run.directory / "figures" for path in written)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
@@ -233,6 +235,7 @@ def some_points(spread: float, apart: float, *, sentences: int = 60, dimensions:
         means=means,
         components=apart * centres,
         shapes=np.stack([np.eye(dimensions)] * 3),
+        caps=None,
         assigned=assigned,
         deviation=1.0,
         on_sphere=False,
@@ -276,6 +279,31 @@ def test_equal_codes_and_a_handful_of_codes_need_no_tsne():
         there = tsne(points)
         assert np.isfinite(there.points).all()
         np.testing.assert_array_equal(there.points, pca(points).points)
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 10, 13])
+def test_fewer_sentences_than_a_perplexity_or_than_components_are_drawn(trained: dict[str, Run], count: int):
+    for name in ("vae", "gm_vae", "vmf_mixture"):
+        figure = figures.latent_space(trained[name], "train", limit=count)
+        assert [len(each) for each in drawn(figure, "points")] == [count] * len(figure.axes)
+        assert all(np.isfinite(each).all() for each in drawn(figure, "points") + drawn(figure, "components"))
+
+
+def test_a_component_that_no_sentence_has_is_still_drawn():
+    points = some_points(1.0, 1.0)
+    unused = replace(points, assigned=np.zeros(60, int))
+    axes = style.new_figure(4, 4).subplots()
+    latents.draw_plane(axes, unused, pca(unused), latents.colourings(unused)[-1], 3.0)
+    assert latents.colourings(unused)[-1].names == ["0"]
+    (crosses,) = [each.get_offsets() for each in axes.collections if each.get_gid() == "components"]
+    assert len(np.asarray(crosses)) == 3
+    assert sorted({style.OTHER, style.COMPONENT_COLOURS[0]}) == sorted({patch_colour(patch) for patch in axes.patches})
+
+
+def patch_colour(patch: Any) -> str:
+    from matplotlib.colors import to_hex
+
+    return to_hex(patch.get_edgecolor()).upper()
 
 
 def test_component_means_are_embedded_together_with_the_codes():
