@@ -65,10 +65,9 @@ def shi2020(model: str, corpus: Corpus) -> dict[str, Any]:
     its rule. Its corpora have 10,000 words and sentences of at most 38: `max_vocabulary` and `max_length`. What differs
     here: that weight rises linearly, where theirs is a sigmoid (0.002 at the first update); an epoch is a pass over the
     text, where theirs is 2,000 updates; the output layer is tied for every model, theirs not for VAE, AE and the
-    language model; training draws one z for each sentence, theirs up to 20.
+    language model, which is a GRU there and an LSTM here; training draws one z for each sentence, theirs up to 20.
     """
     options: dict[str, Any] = dict(
-        cell="gru",
         bidirectional=True,
         embedding=512,
         hidden=512,

@@ -7,14 +7,17 @@
 rows        what a table is, as data
 likelihood  the measure of language modelling
 few_labels  the measure of classification with few labels
+generation  the measure of the DEM-VAE paper: text that is generated, and what the discrete code tells
 zhu2020     the tables of the BN-VAE paper
+shi2020     the tables of the DEM-VAE paper
 engine      table(): trains what is missing, and measures
 page        what was measured, as Markdown, CSV and a picture
 """
 
 from pyro_textvae.tables.engine import TABLES, Result, table
 from pyro_textvae.tables.few_labels import FewLabels
+from pyro_textvae.tables.generation import Generation
 from pyro_textvae.tables.likelihood import Likelihood
 from pyro_textvae.tables.rows import Budget, Measure, Row, Table
 
-__all__ = ["TABLES", "Budget", "FewLabels", "Likelihood", "Measure", "Result", "Row", "Table", "table"]
+__all__ = ["TABLES", "Budget", "FewLabels", "Generation", "Likelihood", "Measure", "Result", "Row", "Table", "table"]

@@ -1,0 +1,60 @@
+"""The rows of the DEM-VAE tables: that each can be trained, and what the measure of them finds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pyro_textvae import load
+from pyro_textvae.tables import Generation, Row, Table, engine, table
+from pyro_textvae.tables.generation import NLL, REVERSE
+from pyro_textvae.tables.shi2020 import DIALOG, PROTOCOLS, PTB, SHI2020_DIALOG, SHI2020_PTB
+from tests.tiny import some_texts
+
+TABLES = (SHI2020_PTB, SHI2020_DIALOG)
+
+
+@pytest.mark.parametrize(
+    ("which", "row"), [(which, row) for which in TABLES for row in which.rows], ids=lambda each: each.name
+)
+def test_every_row_can_be_trained_at_every_budget(which: Table, row: Row):
+    for budget in which.budgets.values():
+        engine._check(row, "toy", {**budget.settings, **PROTOCOLS["modern"], **row.given(updates=1000)})
+
+
+def test_recalled_numbers_stand_in_their_rows_and_are_said_to_be_recalled():
+    for which, published in ((SHI2020_PTB, PTB), (SHI2020_DIALOG, DIALOG)):
+        assert {row.name: dict(row.published) for row in which.rows if row.published} == published
+        assert all("recalled" in corpus for corpus, _ in which.published_columns)
+    assert all(
+        row.seeds >= 3 for row in SHI2020_PTB.choose(["GM-VAE", "DGM-VAE", "DGM-VAE+MI", "vMFM-VAE", "DvMFM-VAE"])
+    )
+
+
+def test_what_is_measured_is_what_the_runs_own_measures_say(tmp_path: Path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number, split in enumerate(("train", "valid", "test")):
+        (folder / f"{split}.txt").write_text("\n".join(some_texts(100 if split == "train" else 30, seed=number)))
+    rows = SHI2020_DIALOG.choose(["RNN-LM", "AE", "DGM-VAE+MI"])
+    made = table(
+        replace(SHI2020_DIALOG, rows=rows, timed="AE"),
+        folder,
+        tmp_path / "t",
+        budget="smoke",
+        seeds=1,
+        progress=False,
+        hidden=8,
+        embedding=8,
+    )
+    language_model, ae, dgm = made.lines
+    assert NLL in language_model.measures and REVERSE in language_model.measures
+    assert "reconstruction_bleu_greedy_from_mean" not in language_model.measures
+    assert NLL not in ae.measures and "reconstruction_bleu_greedy_from_mean" in ae.measures
+    run = load(dgm.runs[0])
+    assert dgm.measures[REVERSE].mean == run.generation.metrics[REVERSE]
+    assert run.generation.settings["sentences"] == 1000 and run.generation.settings["decoding"] == "greedy"
+    for name in ("dispersion_nats_per_sentence", "information_c_nats", NLL):
+        assert dgm.measures[name].mean == run.metrics["test"][name]
+    said = Generation().about({"samples": 2})
+    assert "1,000 sentences" in said and said in (tmp_path / "t" / "table.md").read_text(encoding="utf-8")
