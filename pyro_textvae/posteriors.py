@@ -253,8 +253,6 @@ class VonMisesFisherPosterior(nn.Module):
     has this name, so that weights learnt with one posterior fit another by name.
     """
 
-    concentration: Tensor
-
     def __init__(self, features: int, latent: int, concentration: float, variables: int | None = None) -> None:
         super().__init__()
         if latent < 2:
@@ -263,7 +261,7 @@ class VonMisesFisherPosterior(nn.Module):
             raise ValueError(f"'concentration' is {concentration!r}, but a posterior's must be positive and finite")
         self.variables = variables
         self.mean = nn.Linear(features, latent * (variables or 1))
-        self.register_buffer("concentration", torch.tensor(float(concentration)))
+        self.concentration = float(concentration)  # as a number it is looked up once, a tensor at every draw
 
     def z(self, features: Tensor) -> dist.TorchDistribution:
         """Return q(z|x), batch shape (B,) or (M, B), event shape (D,)."""

@@ -468,14 +468,12 @@ class VonMisesFisherMixture(Mixture):
     The dispersion is then bounded, by log-partition(concentration) - log-partition(0).
     """
 
-    concentration: Tensor
-
     def __init__(self, latent: int, variables: int = 1, components: int = 10, concentration: float = 10.0) -> None:
         super().__init__(latent, variables, components)
         if not 0 < concentration < math.inf:
             raise ValueError(f"'component_concentration' is {concentration!r}, but it must be positive and finite")
         self.direction = nn.Parameter(torch.randn(variables, components, latent))
-        self.register_buffer("concentration", torch.tensor(float(concentration)))
+        self.concentration = float(concentration)
 
     def component(self, c: Tensor) -> dist.TorchDistribution:
         loc = F.normalize(self.direction[self._rows(c)], dim=-1)
@@ -492,7 +490,7 @@ class VonMisesFisherMixture(Mixture):
 
     @property
     def largest_concentration(self) -> float:
-        return self.concentration.item()
+        return self.concentration
 
 
 CONCENTRATION_RANGE = 3.0

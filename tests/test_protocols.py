@@ -1,5 +1,5 @@
 import pytest
-from tiny import some_texts, train_tiny
+from tiny import TINY, some_texts, train_tiny
 
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.protocols import PROTOCOLS
@@ -13,7 +13,7 @@ def test_a_protocol_gives_options_that_every_recipe_takes(tmp_path, protocol, na
     run = train_tiny(name, tmp_path, some_texts(40), protocol=protocol, epochs=1, **fast(name))
     for group in ("options", "size", "training"):
         for option, value in run.recipe[group].items():
-            if option in options and option not in ("epochs", "latent", "batch_size", "warm_up", *fast(name)):
+            if option in options and option not in (*TINY, "epochs", "warm_up", *fast(name)):
                 assert value == options[option], option
 
 

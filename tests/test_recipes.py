@@ -241,7 +241,7 @@ def test_the_mixture_of_von_mises_fisher_components_is_one_of_dem_vaes_families(
     )
     assert isinstance(made.vae.prior, VonMisesFisherMixture)
     assert isinstance(made.vae.posterior.z_posterior, VonMisesFisherPosterior)
-    assert made.vae.prior.concentration.item() == 5
+    assert made.vae.prior.concentration == 5
     Objective(made.vae, made.objective)(a_batch(), 0).backward()
     assert [key for key, p in made.vae.named_parameters() if p.grad is None or not p.grad.any()] == []
 

@@ -536,7 +536,7 @@ def interpolate(
     max_length: MaxLength = 40,
     as_json: AsJson = False,
 ) -> Answer:
-    """Walk from the code of one text, or component, to that of another, and write what lies between.
+    """Walk from one text or component to another, and write what lies between.
 
     Args:
         components: A and B are numbers of components, from 0, and the walk is between their means

@@ -64,7 +64,7 @@ def test_a_circle_keeps_its_angle_and_goes_all_around():
 
 def test_the_circle_of_a_component_holds_half_of_it(run: Run):
     # On the sphere in 3-D the cosine w has the density of exp(k w) on [-1, 1].
-    k = run.vae.prior.concentration.item()  # pyright: ignore
+    k = float(run.vae.prior.concentration)  # pyright: ignore
     median = 1 + np.log(1 - 0.5 * (1 - np.exp(-2 * k))) / k
     caps = read(run).caps
     assert caps is not None and caps.shape == (4,)
