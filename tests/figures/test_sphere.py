@@ -1,6 +1,7 @@
 """Codes on the sphere: the projection against its formula, the circles against the distribution's own quantile."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_a_circle_keeps_its_angle_and_goes_all_around():
 
 def test_the_circle_of_a_component_holds_half_of_it(run: Run):
     # On the sphere in 3-D the cosine w has the density of exp(k w) on [-1, 1].
-    k = float(run.vae.prior.concentration)  # pyright: ignore
+    k = float(cast(Any, run.vae.prior).concentration)
     median = 1 + np.log(1 - 0.5 * (1 - np.exp(-2 * k))) / k
     caps = read(run).caps
     assert caps is not None and caps.shape == (4,)
