@@ -253,6 +253,8 @@ class VonMisesFisherPosterior(nn.Module):
     has this name, so that weights learnt with one posterior fit another by name.
     """
 
+    concentration: Tensor
+
     def __init__(self, features: int, latent: int, concentration: float, variables: int | None = None) -> None:
         super().__init__()
         if latent < 2:
@@ -261,13 +263,14 @@ class VonMisesFisherPosterior(nn.Module):
             raise ValueError(f"'concentration' is {concentration!r}, but a posterior's must be positive and finite")
         self.variables = variables
         self.mean = nn.Linear(features, latent * (variables or 1))
-        self.concentration = float(concentration)  # as a number it is looked up once, a tensor at every draw
+        self.register_buffer("concentration", torch.tensor(float(concentration)))
+        self.number = float(concentration)  # the same as a number, which a draw looks up once
 
     def z(self, features: Tensor) -> dist.TorchDistribution:
         """Return q(z|x), batch shape (B,) or (M, B), event shape (D,)."""
         mean = at_least_float32(self.mean(features))
         direction = F.normalize(by_variable(mean, self.variables), dim=-1)
-        return VonMisesFisher(direction, self.concentration)
+        return VonMisesFisher(direction, self.number)
 
     def forward(self, features: Tensor) -> Tensor:
         return pyro.sample("z", self.z(features))

@@ -468,16 +468,19 @@ class VonMisesFisherMixture(Mixture):
     The dispersion is then bounded, by log-partition(concentration) - log-partition(0).
     """
 
+    concentration: Tensor
+
     def __init__(self, latent: int, variables: int = 1, components: int = 10, concentration: float = 10.0) -> None:
         super().__init__(latent, variables, components)
         if not 0 < concentration < math.inf:
             raise ValueError(f"'component_concentration' is {concentration!r}, but it must be positive and finite")
         self.direction = nn.Parameter(torch.randn(variables, components, latent))
-        self.concentration = float(concentration)
+        self.register_buffer("concentration", torch.tensor(float(concentration)))
+        self.number = float(concentration)  # the same as a number, which a density looks up once
 
     def component(self, c: Tensor) -> dist.TorchDistribution:
         loc = F.normalize(self.direction[self._rows(c)], dim=-1)
-        return VonMisesFisher(loc, self.concentration)
+        return VonMisesFisher(loc, self.number)
 
     def on_support(self, code: Tensor) -> Tensor:
         return F.normalize(code.unflatten(-1, (self.variables, -1)), dim=-1).flatten(-2)
@@ -490,7 +493,7 @@ class VonMisesFisherMixture(Mixture):
 
     @property
     def largest_concentration(self) -> float:
-        return self.concentration
+        return self.number
 
 
 CONCENTRATION_RANGE = 3.0

@@ -444,9 +444,9 @@ def cm_vae(
 ) -> Recipe:
     """Mixture of categorical components: z is `latent` discrete variables of `classes` each (Shi et al. 2020).
 
-    `supervised` names a label column of the corpus to be observed as c: its classes are the components, and what
-    -log q(label|x) costs is added to the loss, not annealed. Draws of z are relaxed by Gumbel-softmax in training, and
-    one-hots with a relaxed gradient where `straight_through`.
+    `supervised` names a label column of the corpus that q(c|x) learns to tell: its classes are the components, and
+    -log q(c = label | x) is added to the loss, not annealed; c is not clamped to it. Draws of z are relaxed by
+    Gumbel-softmax in training, and one-hots with a relaxed gradient where `straight_through`.
     """
     return dcm_vae(
         size,

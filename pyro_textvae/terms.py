@@ -157,10 +157,12 @@ class Dispersion(Term):
 
 @dataclass(frozen=True)
 class MutualInformation(Term):
-    """I(c;x) = H(c) - H(c|x) with q(c) the mean of q(c|x) over the batch: at most ln B, and at most M ln K.
+    """I(c;x) = H(c) - H(c|x) with q(c) the mean of q(c|x) over the batch, summed over the M variables.
 
-    With weight 1 it cancels the information that KL(q(c|x) || p(c)) charges for, and leaves KL(q(c) || p(c)). c is the
-    first discrete site, a mixture's c or a discrete code; the M variables' informations are summed.
+    Each variable's is at most ln B and at most ln K. The sum is no information of all of them together, which is at
+    most ln B too: variables that tell the same are counted each. With weight 1 it cancels what KL(q(c|x) || p(c))
+    charges for it, and leaves KL(q(c) || p(c)) of each variable. c is the first discrete site, a mixture's c or a
+    discrete code.
     """
 
     sign: ClassVar[int] = -1
@@ -174,7 +176,9 @@ class MutualInformation(Term):
 
 @dataclass(frozen=True)
 class LabelCrossEntropy(Term):
-    """-log q(c = label | x): what a label column of the corpus, observed as c, costs; 0 where a label is missing.
+    """-log q(c = label | x): q(c|x) as a classifier of a label column of the corpus; 0 where a label is missing.
+
+    Nothing else of the objective reads the label: c is not clamped to it.
 
     c is the `variable`-th of the discrete variables of `site` (None: of the first discrete site).
     """

@@ -328,3 +328,11 @@ def test_a_run_of_the_embedded_corpus_knows_the_entropy(tmp_path):
     run = train_tiny("vae", tmp_path, "toy-modes", epochs=1, batch_size=512)
     measured = Run(run.directory).evaluate("test", batch_size=512)
     assert measured["nll_elbo_above_entropy_nats_per_sentence"] > 0
+
+
+def test_a_fixed_concentration_is_kept_with_the_weights(tmp_path):
+    """It has always stood there, so that runs of before open."""
+    run = train_tiny("vmf_mixture_vae", tmp_path / "run", epochs=1, concentration=7.0, component_concentration=3.0)
+    weights, _ = run.tensors("best.safetensors")
+    kept = {name: value.item() for name, value in weights.items() if name.endswith(".concentration")}
+    assert sorted(kept.values()) == [3.0, 7.0]

@@ -6,7 +6,8 @@
                          likely, though all be the same one
     word_kl, distinct, self_bleu   counts (words.py)
 
-Beside them stands what real text gets: the perplexity of the real language model on the real split, and distinct-n and
+Beside them stands what real text gets: the perplexity of the real language model on the real split (trained on all of
+the training text, so no floor of a reverse perplexity by another number of sentences), and distinct-n and
 self-BLEU of as many training sentences.
 
 A reverse perplexity depends on its protocol as much as on the model, so none compares with another protocol's. That of

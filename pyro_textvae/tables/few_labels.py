@@ -57,7 +57,8 @@ class FewLabels(Measure):
             f"{settings['samples']} labelled subsets of every run. Frozen: logistic regression on the posterior means. "
             "Drawn: on one draw from each posterior in their place, in which no more can be read than the mutual "
             "information; in means of a collapsed posterior a classifier reads what lies far below its noise. "
-            "Fine-tuned: encoder and a linear head trained together. Majority: always the most frequent class."
+            "Fine-tuned: encoder and a linear head trained together. Majority: always the most frequent class. "
+            "± is the standard deviation over subsets and seeds."
         )
 
     def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":

@@ -64,13 +64,13 @@ class Generation(Measure):
         sentences, model = SENTENCES_PER_SAMPLE * settings["samples"], LANGUAGE_MODEL
         return (
             f"Reverse PPL: of real test text by an LSTM language model (embedding {model.embedding}, hidden "
-            f"{model.hidden}, {model.epochs} epochs) that was trained on {sentences:,} sentences, decoded greedily "
-            "from codes of the prior (sampled, where there is no code); lower is better. BLEU: of greedy "
+            f"{model.hidden}, {model.epochs} epochs) trained on nine tenths of {sentences:,} sentences, decoded "
+            "greedily from codes of the prior (sampled, where there is no code); lower is better. BLEU: of greedy "
             "reconstructions from the posterior's mean, percent. Word KL: of the words of those sentences from the "
             f"training text's, nats. NLL, KL and MI: nats a sentence, `</s>` counted; IW by {settings['samples']} "
             "samples under the marginal prior. I(c;x) is summed over the discrete variables; KL of components is the "
-            "mean between two that are in use; homogeneity is of the joint code, beside what chance gives with as many "
-            "codes."
+            "median variable's mean between two that are in use; homogeneity is of the joint code, beside what chance "
+            "gives with as many codes. ± is the standard deviation over seeds."
         )
 
     def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":

@@ -40,7 +40,8 @@ class Likelihood(Measure):
         return (
             "Nats a sentence, `</s>` counted. NLL (IW): the importance-weighted bound by "
             f"{settings['samples']} samples. MI has two estimators that do not compare: the aggregate one is at most "
-            f"{caps[0]:.2f}, the one in batches of 64 at most {caps[1]:.2f}."
+            f"{caps[0]:.2f}, the one in batches of 64 at most {caps[1]:.2f}. "
+            "± is the standard deviation over seeds."
         )
 
     def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":

@@ -182,9 +182,9 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any], pictu
         f"Budget `{settings['budget']}`: {budget.summary}. Protocol `{settings['protocol']}`. "
         f"The same for every row: {_said(shared)}."
         + "".join(f" Only for {recipe}: {_said(options)}." for recipe, options in budget.caps.items()),
-        f"{table.measure.about(settings)} ± is the standard deviation over seeds. Minutes are wall time of training a "
+        f"{table.measure.about(settings)} Minutes are wall time of training a "
         "run, the ratio is of it for each sentence seen, so that it does not depend on how many epochs a row took; "
-        "what else the machine did is in both. Columns of the paper are as printed, on its own corpora and at its own "
+        "what else the machine did is in both. Columns of the paper are its own, on its own corpora and at its own "
         "sizes: no goal for ours.",
         "\n".join(markdown(*cells(table, found))),
         f"Not trained yet: {', '.join(absent)}." if absent else "",

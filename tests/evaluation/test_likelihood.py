@@ -324,7 +324,7 @@ def log_prior(vae: TextVAE, z: Tensor) -> Tensor:
             else:
                 assert isinstance(prior, VonMisesFisherMixture) and prior.latent == 2
                 angle, centre = (torch.atan2(v[..., 1], v[..., 0]) for v in (parts[:, m], prior.direction[m, k]))
-                concentration = torch.tensor(prior.concentration)
+                concentration = prior.concentration
                 if isinstance(prior, LearntVonMisesFisherMixture):
                     concentration = concentration * (3 * torch.tanh(prior.log_factor[m, k] / 3)).exp()
                 log_p += torch.distributions.VonMises(centre, concentration).log_prob(angle)
