@@ -18,6 +18,7 @@ help:  ## this list
 
 demo: $(VENV)/.installed  ## train four mixtures on the embedded corpus; says where runs and pictures are
 	$(BIN)/pyro-textvae demo $(ARGS)
+	@echo "The command is .venv/bin/pyro-textvae; after '. .venv/bin/activate' it is pyro-textvae."
 
 test: $(VENV)/.installed-dev  ## the tests and doctests (one of them: make test ARGS="-k vmf")
 	$(BIN)/python -m pytest $(ARGS)

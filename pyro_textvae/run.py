@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,19 @@ class Run:
         metrics = self.metrics
         if not metrics:
             raise ValueError(f"{self.directory} has not been evaluated: call run.evaluate() first")
-        return judge(metrics.get("valid") or next(iter(metrics.values())))
+        found = judge(metrics.get("valid") or next(iter(metrics.values())))
+        return replace(found, reasons=found.reasons + self._warming_up())
+
+    def _warming_up(self) -> tuple[str, ...]:
+        """That the best weights are of a time when their KL was charged in part, where they are: a reason to doubt."""
+        rows, updates = self.history, self.recipe["options"].get("warm_up") or 0
+        selects = "loss" if self.recipe["training"]["select"] == "loss" else "nll_elbo_nats_per_sentence"
+        if not rows or (best := min(rows, key=lambda row: row[f"valid_{selects}"]))["step"] >= updates:
+            return ()
+        return (
+            f"but the KL was not charged in full yet: its warm-up takes {updates} updates, and these weights are of "
+            f"update {best['step']}; a 'warm_up' that ends well before the last epoch makes this verdict count",
+        )
 
     # Texts in, numbers out.
 

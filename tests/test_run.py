@@ -336,3 +336,12 @@ def test_a_fixed_concentration_is_kept_with_the_weights(tmp_path):
     weights, _ = run.tensors("best.safetensors")
     kept = {name: value.item() for name, value in weights.items() if name.endswith(".concentration")}
     assert sorted(kept.values()) == [3.0, 7.0]
+
+
+def test_a_verdict_on_weights_from_within_the_warm_up_says_so(tmp_path):
+    early = train_tiny("gm_vae", tmp_path / "early", epochs=1, warm_up=500)
+    early.evaluate("valid")
+    assert "warm-up takes 500 updates, and these weights are of update 6;" in early.verdict.reasons[-1]
+    late = train_tiny("gm_vae", tmp_path / "late", epochs=1, warm_up=2)
+    late.evaluate("valid")
+    assert not any("warm-up takes" in reason for reason in late.verdict.reasons)
