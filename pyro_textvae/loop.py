@@ -24,14 +24,14 @@ from pyro_textvae.evaluation import evaluate, judge
 from pyro_textvae.figures.points import WATCHED, a_part, pack, points_of
 from pyro_textvae.objective import Objective
 from pyro_textvae.recipes import Recipe
-from pyro_textvae.run import Run
+from pyro_textvae.run import SELECTED_BY, Run
 from pyro_textvae.schedules import END, weight_at
 from pyro_textvae.updates import Side
 
 LEARNING_RATES = {"adamw": 2e-3, "sgd": 1.0}
 OPTIMIZERS = tuple(LEARNING_RATES)
 PRECISIONS = ("float32", "bfloat16")
-SELECTIONS = ("loss", "elbo")
+SELECTIONS = tuple(SELECTED_BY)
 
 
 class Diverged(ArithmeticError):
@@ -204,8 +204,7 @@ class Loop:
 
     @property
     def _losses(self) -> list[float]:
-        name = "loss" if self.training.select == "loss" else "nll_elbo_nats_per_sentence"
-        return [row[f"valid_{name}"] for row in self.rows]
+        return [row[SELECTED_BY[self.training.select]] for row in self.rows]
 
     def _schedules_ended(self, step: float) -> bool:
         """Whether every term has its final weight, to a hundredth: a sigmoid gets no closer in a finite time."""

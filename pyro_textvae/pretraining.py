@@ -8,6 +8,10 @@ from torch import Tensor
 from pyro_textvae.run import Run
 from pyro_textvae.vae import TextVAE
 
+AUTOENCODER = {"beta": 0.0, "select": "loss"}
+"""Options of `beta_vae` that make it the autoencoder to begin with: its loss is minus the reconstruction, and its ELBO
+is none."""
+
 HEADS = ("mean", "log_variance")
 """The posterior's linear layers that are taken over: those that say where z lies, and how surely."""
 

@@ -60,6 +60,10 @@ def build(recipe: str, vocabulary: int, size: dict[str, Any], options: dict[str,
     return recipes()[recipe](Size(vocabulary=vocabulary, **size), **options)
 
 
+SELECTED_BY = {"loss": "valid_loss", "elbo": "valid_nll_elbo_nats_per_sentence"}
+"""What `Training.select` says -> the column of the history whose least value marks the best epoch."""
+
+
 class Run:
     """A trained text VAE with its corpus, metrics and pictures.
 
@@ -176,8 +180,8 @@ class Run:
     def _warming_up(self) -> tuple[str, ...]:
         """That the best weights are of a time when their KL was charged in part, where they are: a reason to doubt."""
         rows, updates = self.history, self.recipe["options"].get("warm_up") or 0
-        selects = "loss" if self.recipe["training"]["select"] == "loss" else "nll_elbo_nats_per_sentence"
-        if not rows or (best := min(rows, key=lambda row: row[f"valid_{selects}"]))["step"] >= updates:
+        selected = SELECTED_BY[self.recipe["training"]["select"]]
+        if not rows or (best := min(rows, key=lambda row: row[selected]))["step"] >= updates:
             return ()
         return (
             f"but the KL was not charged in full yet: its warm-up takes {updates} updates, and these weights are of "

@@ -24,7 +24,7 @@ from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import CollapseWarning
 from pyro_textvae.loop import Diverged, Loop, Training
 from pyro_textvae.posteriors import BatchNormalised, Point
-from pyro_textvae.pretraining import adopt, width_of
+from pyro_textvae.pretraining import AUTOENCODER, adopt, width_of
 from pyro_textvae.recipes import recipes
 from pyro_textvae.run import Run, build
 from pyro_textvae.size import Size
@@ -112,14 +112,14 @@ def train(
             ae = train(
                 "beta_vae",
                 data,
-                beta=0.0,
                 output=directory / "ae",
                 resume=(directory / "ae" / "recipe.json").exists(),
-                training=replace(training, select="loss"),
+                training=training,
                 seed=seed,
                 device=device,
                 progress=progress,
                 finish=False,
+                **AUTOENCODER,
                 **settings["size"] | {"latent": width, "cell": _cell(recipe.vae.encoder)},
                 **given["corpus"],
             )

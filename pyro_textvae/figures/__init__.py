@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyro_textvae.evaluation.codes import on_sphere
 from pyro_textvae.figures.comparison import compare, compare_table
 from pyro_textvae.figures.curves import dispersion, training_curves
 from pyro_textvae.figures.latents import latent_space, variables
@@ -24,7 +25,7 @@ from pyro_textvae.figures.sphere import sphere
 from pyro_textvae.figures.style import corpus_of, save
 from pyro_textvae.figures.sweep import sweep
 from pyro_textvae.figures.watching import through_training
-from pyro_textvae.priors import Mixture, UniformSphere, VonMisesFisherMixture
+from pyro_textvae.priors import Mixture
 
 if TYPE_CHECKING:
     from pyro_textvae.run import Run
@@ -62,7 +63,7 @@ def save_all(run: "Run") -> list[Path]:
         drawing.append(latent_space)
         if isinstance(prior, Mixture) and prior.variables > 1:
             drawing.append(variables)
-        if isinstance(prior, UniformSphere | VonMisesFisherMixture) and run.recipe["size"]["latent"] == 3:
+        if on_sphere(run.vae) and run.recipe["size"]["latent"] == 3:
             drawing.append(sphere)
     elif prior.code:
         warnings.warn(

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pyro_textvae.corpus import Split
 from pyro_textvae.errors import did_you_mean
-from pyro_textvae.evaluation.codes import Codes, evaluating
+from pyro_textvae.evaluation.codes import Codes, evaluating, on_sphere
 from pyro_textvae.evaluation.collapse import information_of_components
-from pyro_textvae.priors import Mixture, UniformSphere, VonMisesFisherMixture
+from pyro_textvae.priors import Mixture
 from pyro_textvae.vae import TextVAE
 
 if TYPE_CHECKING:
@@ -138,13 +138,13 @@ def points_of(
             components = mixture.means().double().cpu().numpy()  # (M, K, D)
             everything = mixture.component(mixture.every().expand(-1, variables, DRAWS))
             drawn = everything.sample().double().cpu().numpy()  # (K, M, S, D)
-    on_sphere = isinstance(prior, UniformSphere | VonMisesFisherMixture)
+    sphere = on_sphere(vae)
     width = every.shape[1] // variables
     found = []
     for m in range(variables):
         own = slice(m * width, (m + 1) * width)
         shapes, caps = None, None
-        if drawn is not None and components is not None and on_sphere:
+        if drawn is not None and components is not None and sphere:
             directions = components[m] / np.linalg.norm(components[m], axis=-1, keepdims=True)
             caps = np.median(np.einsum("ksd,kd->ks", drawn[:, m], directions), 1)
         elif drawn is not None:
@@ -157,7 +157,7 @@ def points_of(
                 caps=caps,
                 assigned=None if codes.assignment is None else _likeliest(codes.assignment[back, m]),
                 deviation=float(np.sqrt(draws[:, own].var(0).mean())),
-                on_sphere=on_sphere,
+                on_sphere=sphere,
                 labels=np.asarray(part.labels[column]) if column in part.labels else None,
                 column=column,
                 label_names=list(label_names),

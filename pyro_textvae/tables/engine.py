@@ -22,6 +22,7 @@ from pyro_textvae.batch import Batches
 from pyro_textvae.checkpoint import read_json, write_json
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.errors import did_you_mean
+from pyro_textvae.pretraining import AUTOENCODER
 from pyro_textvae.recipes import recipes
 from pyro_textvae.run import Run
 from pyro_textvae.size import Size
@@ -153,10 +154,6 @@ def find(which: str | Table) -> Table:
 def run_of(output: Path, row: Row, seed: int) -> Path:
     """The directory of a row's run."""
     return output / row.folder / f"seed-{seed}"
-
-
-AUTOENCODER = {"beta": 0.0, "select": "loss"}
-"""The loss of an autoencoder is minus its reconstruction; its ELBO is none."""
 
 
 def autoencoder_of(output: Path, seed: int) -> Path:
