@@ -352,6 +352,7 @@ class Run:
         self_bleu_sentences: int = generated.SELF_BLEU_SENTENCES,
         budget: LanguageModelBudget | None = None,
         language_model: "Run | str | os.PathLike[str] | None" = None,
+        redrawn: bool = True,
         seed: int = 0,
     ) -> Generation:
         """Generate text with the best weights and measure it against the run's corpus; prints as a page.
@@ -367,8 +368,10 @@ class Run:
         budget               how the measuring language models are made and trained: `LanguageModelBudget`
         language_model       a run of 'lstm_lm' on the same corpus, which spares training one on the training split for
                              the forward perplexity
+        redrawn              whether reverse perplexity and word KL are measured too of as many training sentences,
+                             drawn with replacement
 
-        It trains up to two language models, on the device of `run.vae`. Raises ValueError for a run that cannot be
+        It trains up to three language models, on the device of `run.vae`. Raises ValueError for a run that cannot be
         sampled from. What each number means, and how the published ones were got: `evaluation/generated.py`.
         """
         given = None
@@ -387,6 +390,7 @@ class Run:
             self_bleu_sentences=self_bleu_sentences,
             budget=budget,
             language_model=given,
+            redrawn=redrawn,
             seed=seed,
         )
         write_json(self.directory / "generation.json", found.data())

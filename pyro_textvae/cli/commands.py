@@ -286,6 +286,7 @@ def generation(
     self_bleu_sentences: int = 500,
     epochs: int = 10,
     language_model: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None,
+    redrawn: bool = True,
     device: str = "auto",
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -301,6 +302,7 @@ def generation(
         self_bleu_sentences: how many of them self-BLEU compares with each other
         epochs: passes of each language model over its text
         language_model: a run of lstm_lm on the same corpus, which spares training one for the forward perplexity
+        redrawn: measure beside it as many training sentences, drawn with replacement (one language model more)
         device: auto, cpu, cuda or cuda:1
     """
     opened = open_run(run)
@@ -319,6 +321,7 @@ def generation(
         self_bleu_sentences=self_bleu_sentences,
         budget=LanguageModelBudget(epochs=epochs),
         language_model=None if language_model is None else open_run(language_model),
+        redrawn=redrawn,
         seed=seed,
     )
     return Answer(str(found), found.data(), as_json)

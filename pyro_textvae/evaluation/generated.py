@@ -7,8 +7,9 @@
     word_kl, distinct, self_bleu   counts (words.py)
 
 Beside them stands what real text gets: the perplexity of the real language model on the real split (trained on all of
-the training text, so no floor of a reverse perplexity by another number of sentences), and distinct-n and
-self-BLEU of as many training sentences.
+the training text, so no floor of a reverse perplexity by another number of sentences); distinct-n and self-BLEU of as
+many training sentences; and reverse perplexity and word KL of the training text redrawn: as many sentences as were
+generated, drawn from it with replacement, which is what a model writes that knows it by heart and nothing else.
 
 A reverse perplexity depends on its protocol as much as on the model, so none compares with another protocol's. That of
 Shi et al. (2020), as their released code has it: 46,000 sentences, decoded greedily from codes of the prior (sampled,
@@ -83,6 +84,8 @@ def how(settings: dict[str, Any]) -> list[str]:
     if settings["language_model"] is not None:
         budget = ", ".join(f"{name} {value:g}" for name, value in settings["language_model"].items())
         lines.append(f"language model: lstm_lm, {budget}, seed {settings['seed']}")
+    if settings["redrawn"]:
+        lines.append("redrawn: as many training sentences, drawn with replacement")
     if settings["forward_language_model"] not in (None, "trained"):
         lines.append(f"of the forward perplexity: {settings['forward_language_model']}")
     if not settings["prior_was_trained"]:
@@ -103,6 +106,7 @@ def evaluate_generation(
     self_bleu_sentences: int = SELF_BLEU_SENTENCES,
     budget: LanguageModelBudget | None = None,
     language_model: tuple[str, TextVAE] | None = None,
+    redrawn: bool = True,
     seed: int = 0,
 ) -> Generation:
     """Generate `sentences` from a model and measure them against the corpus that it was trained on.
@@ -110,6 +114,7 @@ def evaluate_generation(
     split           what language models are measured on; words, distinct-n and self-BLEU compare with "train"
     max_length      longer sentences are cut; None: as the corpus's were
     language_model  a name for a language model that was trained on this corpus, and it: then none is trained on "train"
+    redrawn         whether the training text redrawn is measured too: it costs a second reverse perplexity
 
     Every language model has the corpus's vocabulary, and is trained where `vae` is. The model is left in the mode it
     came in, and the random numbers of the caller as they were. Same seed, same result.
@@ -139,6 +144,7 @@ def evaluate_generation(
         "language_model": asdict(budget) if reverse or (forward and language_model is None) else None,
         "forward_language_model": None if not forward else language_model[0] if language_model else "trained",
         "word_smoothing": SMOOTHING if "word_kl" in measures else None,
+        "redrawn": redrawn and bool({"reverse_perplexity", "word_kl"} & set(measures)),
         "compared_sentences": {name: count for name, count in compared.items() if name in measures},
     }
     training: dict[str, Any] = {"seed": seed, "device": next(vae.parameters()).device}
@@ -151,11 +157,19 @@ def evaluate_generation(
             "generated_longest_share": float((made.lengths == longest).mean()),
         }
         V = len(corpus.vocabulary)
-        if reverse:
-            held, rest = np.split(np.arange(sentences), [sentences // HELD_OUT])
-            model, epoch = fit(made.take(rest), made.take(held), V, budget, name="reverse", **training)
-            metrics |= _perplexity("reverse", nats_per_token(model, real))
-            metrics["reverse_language_model_best_epoch"] = float(epoch)
+        texts = {"": made}
+        if redrawn:
+            texts["_redrawn"] = train.take(np.random.default_rng(seed).integers(len(train), size=sentences))
+        for which, text in texts.items():
+            if reverse:
+                held, rest = np.split(np.arange(sentences), [sentences // HELD_OUT])
+                model, epoch = fit(text.take(rest), text.take(held), V, budget, name=f"reverse{which}", **training)
+                metrics |= _perplexity(f"reverse{which}", nats_per_token(model, real))
+                metrics[f"reverse{which}_language_model_best_epoch"] = float(epoch)
+            if "word_kl" in measures:
+                name = which.removeprefix("_") or "generated"
+                metrics[f"word_kl_{name}_to_train_nats"] = word_kl(text, train, V)
+                metrics[f"word_kl_train_to_{name}_nats"] = word_kl(train, text, V)
         if forward:
             if language_model is None:
                 model, epoch = fit(train, corpus.split("valid"), V, budget, name="forward", **training)
@@ -164,9 +178,6 @@ def evaluate_generation(
                 model = language_model[1]
             metrics |= _perplexity("forward", nats_per_token(model, made))
             metrics |= _perplexity("real", nats_per_token(model, real))
-    if "word_kl" in measures:
-        metrics["word_kl_generated_to_train_nats"] = word_kl(made, train, V)
-        metrics["word_kl_train_to_generated_nats"] = word_kl(train, made, V)
     some = np.random.default_rng(seed).permutation(len(train))
     counted: dict[str, float | None] = {}
     for name, text in (("", made), ("_train", train.take(some))):

@@ -202,6 +202,29 @@ def test_the_right_words_in_any_order_show_in_perplexities_and_not_in_word_count
         assert found[name] == pytest.approx(good[name], rel=1e-9)
 
 
+def test_the_training_text_redrawn_is_what_a_model_gets_that_recites_training_sentences():
+    train, some = real().splits["train"], dict(budget=SMALL, measures=("reverse_perplexity", "word_kl"))
+    drawn = [train.ids(i).tolist() for i in np.random.default_rng(0).integers(len(train), size=COUNT)]
+    found = evaluate_generation(says(drawn, len(real().vocabulary)), real(), sentences=COUNT, **cast(Any, some)).metrics
+    for name in ("reverse{}_nats_per_token", "perplexity_reverse{}", "reverse{}_language_model_best_epoch"):
+        assert found[name.format("_redrawn")] == found[name.format("")], name
+    for name in ("word_kl_{}_to_train_nats", "word_kl_train_to_{}_nats"):
+        assert 0 < found[name.format("redrawn")] == found[name.format("generated")], name
+    # Text of the grammar does about as well as real text, and one sentence does not.
+    assert measured("the grammar's")["perplexity_reverse"] < 1.15 * found["perplexity_reverse_redrawn"]
+    assert measured("one sentence")["perplexity_reverse"] > 20 * found["perplexity_reverse_redrawn"]
+
+
+def test_the_redrawn_text_can_be_left_out():
+    some = dict(sentences=40, budget=TINY, measures=("reverse_perplexity", "word_kl", "distinct"))
+    vae = tiny()
+    with_it, without = (evaluate_generation(vae, real(), **cast(Any, some), redrawn=on) for on in (True, False))
+    assert without.metrics == {name: value for name, value in with_it.metrics.items() if "redrawn" not in name}
+    assert "redrawn" in str(with_it) and "redrawn" not in str(without)
+    distinct = evaluate_generation(tiny(), real(), sentences=40, measures=["distinct"])
+    assert not distinct.settings["redrawn"] and "redrawn" not in str(distinct)
+
+
 # --- what comes out
 
 
