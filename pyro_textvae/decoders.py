@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pyro_textvae.batch import Batch
 from pyro_textvae.corpus import BOS, EOS, PAD, UNK
 from pyro_textvae.encoders import at_least_float32
-from pyro_textvae.linear_cross_entropy import linear_cross_entropy, plain_linear_cross_entropy
+from pyro_textvae.linear_cross_entropy import linear_cross_entropy
 from pyro_textvae.size import Size
 
 State = tuple[Tensor, ...]
@@ -73,18 +73,16 @@ class Decoder(nn.Module, ABC):
         outputs, state = self.states(words[:, None], code, state)
         return self.logits(outputs[:, 0]), state
 
-    def log_prob(self, code: Tensor, batch: Batch, twice_differentiable: bool = False) -> Tensor:
+    def log_prob(self, code: Tensor, batch: Batch) -> Tensor:
         """log p(x|z) of each sentence, its </s> counted and its <s> not: (B,), nats.
 
-        Only real tokens reach the output layer: that is where the time goes. Twice differentiable it costs more time
-        and memory.
+        Only real tokens reach the output layer: that is where the time goes.
         """
         words = self._drop_words(batch.inputs)
         outputs, _ = self.states(words, code, self.start(code))
         real = outputs.flatten(0, 1).index_select(0, batch.real)  # (N, width)
         targets = batch.targets.flatten().index_select(0, batch.real)
-        cross_entropy = plain_linear_cross_entropy if twice_differentiable else linear_cross_entropy
-        losses = cross_entropy(*self._last_layer(real), targets)
+        losses = linear_cross_entropy(*self._last_layer(real), targets)
         return -losses.new_zeros(len(batch)).index_add(0, batch.sentence, losses)
 
     def add_bag(self) -> None:

@@ -84,7 +84,7 @@ class SemiAmortisedVAE(TextVAE):
 
     def _bound(self, mean: Tensor, log_variance: Tensor, batch: Batch) -> Tensor:
         q = dist.Normal(mean, (0.5 * log_variance).exp()).to_event(1)
-        reconstruction = -self.decoder.log_prob(q.rsample(), batch, twice_differentiable=self.training)
+        reconstruction = -self.decoder.log_prob(q.rsample(), batch)
         weight = self.weight() if self.training else 1.0
         prior = cast(StandardNormal, self.prior).density().expand(q.batch_shape)
         return (reconstruction + weight * kl_divergence(q, prior)).mean()
