@@ -423,7 +423,7 @@ def probe(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> Answer:
-    """Ask what a code holds of a sentence: its bag of words, and their order; on the test split.
+    """Measure what a code holds of the words of the test split, and of their order.
 
     For example: pyro-textvae probe runs/vae runs/vmf --p 0.1 0.5 1 --output order.png
 
