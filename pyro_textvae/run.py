@@ -34,9 +34,11 @@ from pyro_textvae.checkpoint import FORMAT, load_tensors, read_json, write_atomi
 from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import (
+    BagOfWordsProbe,
     Classification,
     Generation,
     LanguageModelBudget,
+    OrderSensitivity,
     Verdict,
     classification,
     evaluate,
@@ -44,6 +46,7 @@ from pyro_textvae.evaluation import (
     generated,
     generation,
     judge,
+    probes,
 )
 from pyro_textvae.evaluation.codes import classes_of, draw_codes, evaluating, mean_code, on_sphere, variables_of
 from pyro_textvae.evaluation.generation import Decoding
@@ -140,7 +143,7 @@ class Run:
         if recorded["data"] is None:
             raise ValueError(
                 "this run was trained on texts in memory, which it does not keep: pass them to "
-                "evaluate(data=...) or classify(texts, labels), or train from a file"
+                "evaluate(data=...), classify(texts, labels) or order_sensitivity(texts), or train from a file"
             )
         corpus = Corpus.open(recorded["data"], **recorded["options"])
         if corpus.sha256 != recorded["sha256"]:
@@ -444,6 +447,37 @@ class Run:
         return classification.classify(
             self.vae, task, self._split, counts=counts, seeds=seeds, fine_tuned=fine_tuned, draws=draws
         )
+
+    def probe_bag_of_words(self, *, passes: int = probes.PASSES, seed: int = 0) -> BagOfWordsProbe:
+        """How well the code tells the bag of words, and the bag of words the code: cosines; prints as a table.
+
+        Small networks learn it on the run's training split, at most `passes` times over it, and are measured on its
+        test split; beside them stands the best constant answer. The bag of words is the mean embedding of the words.
+        Raises ValueError for a run whose code is no vector, and where there is no test split. What differs from the
+        released procedure: `evaluation/probes.py`. Source: Xu & Durrett 2018, Table 6.
+        """
+        splits = [self.corpus.split(name) for name in ("train", "valid", "test")]
+        return probes.probe_bag_of_words(self.vae, *splits, passes=passes, seed=seed)
+
+    def order_sensitivity(
+        self,
+        texts: Sequence[str] | None = None,
+        *,
+        split: str = "test",
+        probabilities: Sequence[float] = probes.PROBABILITIES,
+        how: probes.How = "adjacent",
+        seed: int = 0,
+    ) -> OrderSensitivity:
+        """How far the code turns when neighbouring words change places, for each probability; prints as a table.
+
+        texts   yours; without them, a split of the run's corpus
+        how     "adjacent": neighbours; "rows": positions at random of a whole batch, as the paper's code does
+
+        Sentences of one word have nothing to exchange: they are left out and counted. Raises ValueError for a
+        probability outside [0, 1] and for a run whose code is no vector. Source: Xu & Durrett 2018, Figure 5.
+        """
+        read = self.corpus.split(split) if texts is None else self._split(texts)
+        return probes.order_sensitivity(self.vae, read, probabilities=probabilities, how=how, seed=seed)
 
     def metric(self, name: str, split: str = "test") -> float:
         """One metric by its name; a wrong name says which one may be meant."""

@@ -335,6 +335,26 @@ def test_a_mistake_in_classify_is_said(run: Path, words: list[str], expected: st
     assert said.code == 1 and not said.out and expected in said.err
 
 
+def test_probe_asks_runs_what_their_codes_hold_and_draws_it(run: Path, text_file: Path, tmp_path: Path, say):
+    asked = ("--p", 0, 0.5, "--passes", 1)
+    alone = say("probe", run, *asked)
+    assert alone.code == 0 and "code -> bag of words" in alone.out and "neighbours exchanged" in alone.out
+    found = say("probe", run, *asked, "--how", "rows", "--json").json[str(run)]
+    opened = load(run)
+    assert found["bag_of_words"] == opened.probe_bag_of_words(passes=1).data()
+    assert found["order"]["cosines"] == list(opened.order_sensitivity(probabilities=(0, 0.5), how="rows").cosines)
+    other, picture = tmp_path / "vmf", tmp_path / "order.png"
+    assert say("train", "vmf_vae", "--data", text_file, "--output", other, *TINY[:4]).code == 0
+    said = say("probe", run, other, *asked, "--output", picture)
+    assert said.code == 0 and "vmf_vae" in said.out and picture.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("words, expected", [(["--p", "2"], "lies in 0 to 1"), (["--how", "row"], "mean 'rows'?")])
+def test_a_mistake_in_probe_is_said(run: Path, words: list[str], expected: str, say):
+    said = say("probe", run, *words)
+    assert said.code == 1 and not said.out and expected in said.err
+
+
 # texts and codes
 
 

@@ -34,6 +34,7 @@ GROUPS = {
         commands.figures,
         commands.compare,
         commands.classify,
+        commands.probe,
     ),
     "texts and codes": (
         commands.components,

@@ -416,6 +416,49 @@ def classify(
     return Answer(accuracy_table(found), about, as_json)
 
 
+def probe(
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN", help="directories of runs, one or more")],
+    *,
+    p: Annotated[tuple[float, ...], arg(metavar="P", help_behavior_hint="")] = (),
+    how: str = "adjacent",
+    passes: int = 10,
+    output: Annotated[Path | None, UNSET] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> Answer:
+    """Measure what a code holds of the words of the test split, and of their order.
+
+    For example: pyro-textvae probe runs/vae runs/vmf --p 0.1 0.5 1 --output order.png
+
+    Args:
+        p: probabilities of exchanging two neighbouring words (default: 0 0.1 0.2 0.4 0.6 0.8 1)
+        how: adjacent, or rows: positions at random of a whole batch, as the code of Xu & Durrett 2018 does
+        passes: of the probes of the bag of words over the training split
+        output: a file for the picture of the order of words, such as order.png or order.pdf
+    """
+    if not runs:
+        raise ValueError("no run came: name the directory of at least one")
+    from pyro_textvae import figures
+    from pyro_textvae.evaluation.probes import PROBABILITIES
+    from pyro_textvae.figures.comparison import names_of
+
+    named = names_of([open_run(each) for each in runs])
+    order = {
+        name: run.order_sensitivity(probabilities=p or PROBABILITIES, how=how, seed=seed)  # pyright: ignore
+        for name, run in named.items()
+    }
+    bags = {name: run.probe_bag_of_words(passes=passes, seed=seed) for name, run in named.items()}
+    text = "\n\n".join(f"{name}\n{bags[name]}\n{order[name]}" for name in named)
+    if output is not None:
+        figures.order_sensitivity(order).savefig(output)
+        text += f"\n\npicture: {output}"
+    about = {
+        str(run.directory): {"bag_of_words": bags[name].data(), "order": order[name].data()}
+        for name, run in named.items()
+    }
+    return Answer(text, about, as_json)
+
+
 # Texts and codes.
 
 

@@ -29,6 +29,7 @@ from pyro_textvae.evaluation.generated import Generation, evaluate_generation
 from pyro_textvae.evaluation.generation import Decoding, beam, greedy, linear, sample, spherical
 from pyro_textvae.evaluation.language_model import LanguageModelBudget
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll, perplexity, reconstruct, standard_error
+from pyro_textvae.evaluation.probes import BagOfWordsProbe, OrderSensitivity
 from pyro_textvae.evaluation.reconstruction import From, noisy_reconstruction, reconstruction_bleu
 from pyro_textvae.evaluation.verdict import CollapseWarning, Verdict, judge
 from pyro_textvae.priors import Mixture, StandardNormal, WithClasses
@@ -44,6 +45,8 @@ __all__ = [
     "CollapseWarning",
     "Classification",
     "accuracy_table",
+    "BagOfWordsProbe",
+    "OrderSensitivity",
     "greedy",
     "sample",
     "beam",

@@ -82,6 +82,12 @@ def mean_code(vae: TextVAE, batch: Batch) -> Tensor:
     return code_of(vae, vae.q_z(batch).mean)
 
 
+def continuous_mean(q: Any) -> Tensor | None:
+    """Of a posterior's mean, what is no probability of one-hots: (B, D). None where there is nothing else."""
+    parts = [part for part in (q.parts if isinstance(q, Concatenated) else [q]) if not isinstance(part, OneHots)]
+    return torch.cat([by_sentence(part.mean) for part in parts], -1) if parts else None
+
+
 def variables_of(vae: TextVAE) -> int:
     """M, of how many discrete variables z has a part; 1 where there is none."""
     return vae.prior.variables if isinstance(vae.prior, Mixture) else 1
@@ -179,10 +185,5 @@ class Codes:
     @cached_property
     def continuous(self) -> Tensor | None:
         """Of the means, those that are no probabilities of one-hots: (N, D). None where there are no others."""
-        kept: list[Tensor] = []
-        for q in self.posteriors:
-            parts = [
-                part for part in (q.parts if isinstance(q, Concatenated) else [q]) if not isinstance(part, OneHots)
-            ]
-            kept += [torch.cat([by_sentence(part.mean) for part in parts], -1)] if parts else []
+        kept = [mean for q in self.posteriors if (mean := continuous_mean(q)) is not None]
         return torch.cat(kept) if kept else None

@@ -7,6 +7,10 @@ variables         the same of each of several discrete variables
 through_training  the same at several epochs, of one run or of several, for runs trained with `watch`
 sphere            codes on the sphere in three dimensions
 sweep             dispersion, information and NLL against an option, over runs that differ in it
+order_sensitivity how far codes turn when neighbouring words change places, of one run or of several
+tradeoff          reconstruction and KL of several runs, as bars
+concentration     cosine and KL of a von Mises-Fisher distribution, exactly; needs no run
+perplexity_map    perplexity by concentration and setting, over many runs
 compare           latent spaces of several runs on one scale; compare_table: their metrics
 report.markdown   all of a run on one page
 save_all          what of these a run can have, as PNG files
@@ -18,12 +22,15 @@ from typing import TYPE_CHECKING
 
 from pyro_textvae.evaluation.codes import on_sphere
 from pyro_textvae.figures.comparison import compare, compare_table
+from pyro_textvae.figures.concentration import concentrated, concentration, perplexity_map
 from pyro_textvae.figures.curves import dispersion, training_curves
 from pyro_textvae.figures.latents import latent_space, variables
+from pyro_textvae.figures.order import order_sensitivity
 from pyro_textvae.figures.points import WATCHED
 from pyro_textvae.figures.sphere import sphere
 from pyro_textvae.figures.style import corpus_of, save
 from pyro_textvae.figures.sweep import sweep
+from pyro_textvae.figures.tradeoff import tradeoff
 from pyro_textvae.figures.watching import through_training
 from pyro_textvae.priors import Mixture
 
@@ -38,6 +45,11 @@ __all__ = [
     "through_training",
     "sphere",
     "sweep",
+    "order_sensitivity",
+    "tradeoff",
+    "concentration",
+    "concentrated",
+    "perplexity_map",
     "compare",
     "compare_table",
     "save_all",
