@@ -1,13 +1,14 @@
 """Updates: who moves at a training step. Most recipes move encoder and decoder together; some take turns."""
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_textvae.batch import Batch
 
@@ -84,6 +85,52 @@ class Aggressive(Updates):
         """Whether the mutual information has never fallen yet."""
         information = [0.0, *(row["valid_mutual_information_in_batch_nats"] for row in rows)]
         return all(later >= earlier for earlier, later in itertools.pairwise(information))
+
+
+class Multiplier(nn.Module):
+    """The weight of a constraint, lambda, that dual ascent moves: a part of the model, so a run resumes with it.
+
+    In evaluation mode it is `judging`, a constant, so that validation losses of different epochs compare. Raises
+    ValueError for a `start` or a `rate` that is negative or no number.
+    """
+
+    value: Tensor
+
+    def __init__(self, start: float, rate: float, judging: float) -> None:
+        super().__init__()
+        for name, given in (("start", start), ("rate", rate), ("judging", judging)):
+            if not 0 <= given < math.inf:
+                raise ValueError(f"{name!r} is {given!r}, but a multiplier's are finite and at least 0")
+        self.rate, self.judging = rate, judging
+        self.register_buffer("value", torch.tensor(float(start)))
+
+    def forward(self, step: float) -> Tensor | float:
+        """The weight, whatever the step."""
+        return self.value if self.training else self.judging
+
+    @torch.no_grad()
+    def ascend(self, lacking: Tensor) -> None:
+        """Up by `rate` times what is lacking, down where there is more than was asked for, never below 0."""
+        self.value.add_(self.rate * lacking).clamp_(min=0)
+
+
+@dataclass(frozen=True)
+class DualAscent(Updates):
+    """One step of both sides, then one of a constraint's multiplier: up by what the batch lacked, or down.
+
+    `lacking` reads what the batch lacked of what the constraint asks for from the objective's report: negative where it
+    had more.
+    """
+
+    multiplier: Multiplier
+    lacking: Callable[[], Tensor]
+
+    def __call__(
+        self, move: Move, batch: Batch, another: Callable[[], Batch], rows: Sequence[dict[str, float]]
+    ) -> tuple[Tensor, Tensor]:
+        moved = move(batch, "both")
+        self.multiplier.ascend(self.lacking())
+        return moved
 
 
 JOINT = Joint()
