@@ -271,8 +271,9 @@ def mi_constrained_vae(
     constrained="kl"           as the note has it: a KL of `nats`, of which none need be information
     constrained="information"  the same of I(x;z) as a batch shows it, which is less than ln `batch_size`
 
-    To leave a collapse the multiplier has to exceed beta. With a `dual_rate` above 0 it need not be known: it begins at
-    `multiplier` and after every update rises by the rate times what the batch lacked, or falls (dual ascent).
+    Below `nats` the KL has the weight beta - multiplier: one above beta leaves any collapse, a smaller one only where
+    words pay for a code at that weight. With a `dual_rate` above 0 it need not be known: it begins at `multiplier`, and
+    after every update rises by the rate times what the batch lacked, or falls (dual ascent).
     """
     if constrained not in CONSTRAINED:
         raise ValueError(

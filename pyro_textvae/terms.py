@@ -239,8 +239,9 @@ class MIConstraint(Term):
     of="kl"           the mean KL, an upper bound of I(x;z): a KL of `nats` is possible with no information at all
     of="information"  I(x;z) as the batch shows it (`Information`), a lower bound of it: `nats` of that are information
 
-    Its weight is lambda. A collapsed posterior is left only if lambda exceeds the KL's own weight, for either. In a
-    batch of B sentences the information is less than ln B: `train()` refuses more.
+    Its weight is lambda. Beside a decoder that ignores z, a collapsed posterior is left only if lambda exceeds the KL's
+    own weight beta, for either. Where less than `nats` is there, a KL has the weight beta - lambda: words may pay for a
+    code at that. In a batch of B sentences the information is less than ln B: `train()` refuses more.
     """
 
     nats: float = 5.0

@@ -242,7 +242,8 @@ def test_a_run_with_dual_ascent_moves_its_multiplier_and_resumes_with_it(tmp_pat
     assert_identical(once.directory, tmp_path / "twice")
     updates = recipes()["mi_constrained_vae"](a_size(), **options).updates
     assert isinstance(updates, DualAscent) and updates.multiplier.value == 0
-    assert once.vae.multiplier.value > 0.05  # of 12 updates, each lacking nearly a nat
+    multiplier: Any = once.vae.multiplier
+    assert multiplier.value > 0.05  # of 12 updates, each lacking nearly a nat
     assert ("train_information" in once.history[-1]) == (constrained == "information")
 
 
