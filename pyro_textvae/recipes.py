@@ -288,10 +288,9 @@ def mi_constrained_vae(
     # Twice beta: a nat that lacks is then judged to cost more than it saves, and a collapsed epoch is not the best.
     dual = Multiplier(multiplier, dual_rate, judging=2 * beta)
     objective = MIConstraintELBO(dual, nats, beta, constrained)
-    has = {"kl": "kl_z", "information": "information"}[constrained]
     made = compose(size, objective=objective)
     made.vae.multiplier = dual
-    return replace(made, updates=DualAscent(dual, lambda: nats - objective.report[has]))
+    return replace(made, updates=DualAscent(dual, objective, {"kl": "kl_z"}.get(constrained, constrained), nats))
 
 
 def with_self_labelling(made: Recipe, size: Size, labelling: Weight = 1.0, beta: Weight = 1.0) -> Recipe:

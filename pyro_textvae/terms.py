@@ -220,7 +220,8 @@ class Information(Term):
     """I(x;z) as a batch shows it: log q(z|x) less log of the mean over the batch of q(z|x), at the drawn z.
 
     At most ln B. In expectation over batches it is a lower bound on I(x;z), where the mean KL is an upper one: KL =
-    I(x;z) + KL(q(z) || p(z)). With weight 0 it is reported and asks for nothing.
+    I(x;z) + KL(q(z) || p(z)). Batches of sentences of one length show what z tells beyond the length. With weight 0
+    it is reported and asks for nothing.
     """
 
     sign: ClassVar[int] = -1

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_textvae.batch import Batch
+from pyro_textvae.objective import TextELBO
 
 Side = Literal["both", "guide", "model"]
 Move = Callable[[Batch, Side], tuple[Tensor, Tensor]]
@@ -116,20 +117,26 @@ class Multiplier(nn.Module):
 
 @dataclass(frozen=True)
 class DualAscent(Updates):
-    """One step of both sides, then one of a constraint's multiplier: up by what the batch lacked, or down.
+    """One step of both sides, then one of a constraint's multiplier: by what the batch lacked of `nats`, or had above.
 
-    `lacking` reads what the batch lacked of what the constraint asks for from the objective's report: negative where it
-    had more.
+    `reported` names what is constrained in the objective's report.
     """
 
     multiplier: Multiplier
-    lacking: Callable[[], Tensor]
+    objective: TextELBO
+    reported: str
+    nats: float
 
     def __call__(
         self, move: Move, batch: Batch, another: Callable[[], Batch], rows: Sequence[dict[str, float]]
     ) -> tuple[Tensor, Tensor]:
         moved = move(batch, "both")
-        self.multiplier.ascend(self.lacking())
+        if self.reported not in self.objective.report:
+            raise ValueError(
+                f"dual ascent finds no {self.reported!r} in the report of its objective, which was not what the step "
+                "minimised: with another objective, make a DualAscent of that one"
+            )
+        self.multiplier.ascend(self.nats - self.objective.report[self.reported])
         return moved
 
 

@@ -20,7 +20,7 @@ from pyro_textvae.corpus import EOS, Split
 from pyro_textvae.encoders import Labeller
 from pyro_textvae.evaluation import evaluate
 from pyro_textvae.objective import Draw, Objective, TextELBO
-from pyro_textvae.recipes import recipes
+from pyro_textvae.recipes import recipes, with_bag_of_words
 from pyro_textvae.terms import (
     Information,
     LabelRecovery,
@@ -245,6 +245,18 @@ def test_a_run_with_dual_ascent_moves_its_multiplier_and_resumes_with_it(tmp_pat
     multiplier: Any = once.vae.multiplier
     assert multiplier.value > 0.05  # of 12 updates, each lacking nearly a nat
     assert ("train_information" in once.history[-1]) == (constrained == "information")
+
+
+def test_dual_ascent_beside_an_objective_that_it_does_not_know_says_so():
+    made = recipes()["mi_constrained_vae"](a_size(), dual_rate=0.1)
+    other = with_bag_of_words(made)
+    objective = Objective(other.vae, other.objective)
+
+    def move(batch: Batch, side: Any) -> tuple[Tensor, Tensor]:
+        return objective(batch, 0), torch.zeros(())
+
+    with pytest.raises(ValueError, match="'kl_z' in the report of its objective, which was not what the step"):
+        other.updates(move, a_batch(), a_batch, [])
 
 
 # Self-labelling
