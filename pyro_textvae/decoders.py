@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pyro_textvae.batch import Batch
 from pyro_textvae.corpus import BOS, EOS, PAD, UNK
-from pyro_textvae.encoders import at_least_float32
+from pyro_textvae.encoders import Labeller, at_least_float32
 from pyro_textvae.linear_cross_entropy import linear_cross_entropy
 from pyro_textvae.size import Size
 
@@ -30,6 +30,7 @@ class Decoder(nn.Module, ABC):
         super().__init__()
         self.size, self.code = size, code
         self.bag: nn.Linear | None = None
+        self.labeller: Labeller | None = None
         self.embedding = nn.Embedding(size.vocabulary, size.embedding)
 
     def _make_output(self, width: int) -> None:
@@ -99,6 +100,26 @@ class Decoder(nn.Module, ABC):
         targets = batch.targets.flatten().index_select(0, batch.real)  # (N,)
         words = log_p.index_select(0, batch.sentence * self.size.vocabulary + targets)
         return log_p.new_zeros(len(batch)).index_add(0, batch.sentence, words)
+
+    def add_labeller(self, size: Size) -> Labeller:
+        """A network g(x) that says from which z this decoder would have made a sentence (Zhang et al. 2019)."""
+        if not self.code:
+            raise ValueError("a label is a guess at z, but a language model has none: train a VAE")
+        self.labeller = Labeller(size, self.code)
+        return self.labeller
+
+    def label(self, batch: Batch) -> Tensor:
+        """g(x) of each sentence, (B, code)."""
+        return self._labeller()(batch)
+
+    def label_of_drawn(self, code: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """g(x') of sentences drawn from p(x|z) at codes (B, code), and which ended in the batch's length: (B,)."""
+        return self._labeller().of_drawn(Sentences(self, code, batch).sample())
+
+    def _labeller(self) -> Labeller:
+        if self.labeller is None:
+            raise ValueError("this decoder has no labels: make the recipe by with_self_labelling(...)")
+        return self.labeller
 
     def _drop_words(self, words: Tensor) -> Tensor:
         if not self.training or self.size.word_dropout == 0:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_textvae.batch import Batch
+from pyro_textvae.corpus import EOS
 from pyro_textvae.size import Size
 
 
@@ -30,16 +31,38 @@ class RecurrentEncoder(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return features of shape (B, H), or (B, 2 H) when bidirectional."""
-        states = self._last_state(self.forwards, batch.tokens, batch)
+        return self.read(batch.tokens, batch.lengths, batch.reversed)
+
+    def read(self, tokens: Tensor, lengths: Tensor, reversed: Tensor) -> Tensor:
+        """The same of tokens (B, T + 1), their lengths (B,) and reversals (B, T + 1), as a Batch names them."""
+        states = self._last_state(self.forwards, tokens, lengths)
         if self.backwards is None:
             return states
-        reversed_tokens = batch.tokens.gather(1, batch.reversed)
-        return torch.cat([states, self._last_state(self.backwards, reversed_tokens, batch)], -1)
+        return torch.cat([states, self._last_state(self.backwards, tokens.gather(1, reversed), lengths)], -1)
 
-    def _last_state(self, network: nn.RNNBase, tokens: Tensor, batch: Batch) -> Tensor:
+    def _last_state(self, network: nn.RNNBase, tokens: Tensor, lengths: Tensor) -> Tensor:
         states, _ = network(self.embedding(tokens))  # (B, T + 1, H)
-        last = batch.lengths[:, None, None].expand(-1, 1, states.size(-1))  # </s> stands at index `lengths`
+        last = lengths[:, None, None].expand(-1, 1, states.size(-1))  # </s> stands at index `lengths`
         return states.gather(1, last).squeeze(1)
+
+
+class Labeller(nn.Module):
+    """g(x), a guess at the z that a sentence was decoded from: (B, D), one linear map of an encoder's features."""
+
+    def __init__(self, size: Size, code: int) -> None:
+        super().__init__()
+        self.encoder = RecurrentEncoder(size)
+        self.label = nn.Linear(size.features, code)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return at_least_float32(self.label(self.encoder(batch)))
+
+    def of_drawn(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels of drawn sentences, rows <s> w1 ... </s> <pad> (B, T + 1), and which of them have an </s>, (B,)."""
+        end = tokens == EOS
+        lengths, column = end.int().argmax(1), torch.arange(tokens.size(1), device=tokens.device)
+        reversed = torch.where(column <= lengths[:, None], lengths[:, None] - column, column)
+        return at_least_float32(self.label(self.encoder.read(tokens, lengths, reversed))), end.any(1)
 
 
 class NoEncoder(nn.Module):

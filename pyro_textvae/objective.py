@@ -6,6 +6,7 @@ The loss of TextELBO is a bound on -log p(x) only if it is the reconstruction pl
 true ELBO is always reported beside the loss, and the two never share a name.
 """
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -22,8 +23,9 @@ from torch import Tensor, nn
 from torch.distributions import Independent, kl_divergence
 
 from pyro_textvae.batch import Batch
-from pyro_textvae.distributions import HypersphericalUniform, OneHots, VonMisesFisher
+from pyro_textvae.distributions import Concatenated, HypersphericalUniform, OneHots, VonMisesFisher
 from pyro_textvae.errors import did_you_mean
+from pyro_textvae.information import information_in_batch
 from pyro_textvae.schedules import Weight, weight_at
 from pyro_textvae.vae import MAX_PLATE_NESTING, TextVAE
 
@@ -45,6 +47,7 @@ class Draw:
         self._kl: dict[str, Tensor] = {}
         self._probabilities: dict[str, Tensor] = {}
         self._log_likelihood: Tensor | None = None
+        self._information: Tensor | None = None
         self._check()
 
     @staticmethod
@@ -146,6 +149,43 @@ class Draw:
         cost = self.expect(self._divergence(self.q(site), self.p(site), site))
         return cost.expand(-1, len(self.batch)) if cost.dim() > 1 else cost.expand(1, len(self.batch))
 
+    def information(self) -> Tensor:
+        """log q(z|x) - log q(z) at the drawn z, q(z) the mean of q(z|x) over the batch: (B,), nats.
+
+        z is all continuous sites together. The mean is an estimate of I(x;z): at most ln B, and no more in expectation
+        than the true one.
+        """
+        if self._information is None:
+            sites = [site for site in self.latents if site not in self.discrete]
+            parts = [self.q(site) for site in sites]
+            if not parts or any(isinstance(part, Delta) for part in parts):
+                raise ValueError(
+                    "the information in the batch is that of a continuous z with a density, of which there is none "
+                    "here: of a discrete code it is the term MutualInformation; an autoencoder's is infinite"
+                )
+            z = torch.cat([self.value(site) for site in sites], -1)
+            q = Concatenated(parts) if len(parts) > 1 else parts[0]
+            self._information = information_in_batch(q, z).to(z.dtype)
+        return self._information
+
+    def log_weights(self) -> Tensor:
+        """log p(x|z) + log p(z) - log q(z|x) at the drawn z: (B,), nats. Its exp has mean p(x).
+
+        Raises ValueError where a draw is no point with a density: a discrete site, summed out or relaxed, and an
+        autoencoder's code.
+        """
+        wrong = [site for site in self.latents if site in self.discrete or isinstance(self.q(site), Delta)]
+        if wrong:
+            raise ValueError(
+                f"site {wrong[0]!r} is a {_named(self.q(wrong[0]))}, but importance weights need a z drawn from a "
+                "density: take a Gaussian or a von Mises-Fisher posterior, without discrete variables"
+            )
+        weights = self.log_likelihood()
+        for site in self.latents:
+            z = self.value(site)
+            weights = weights + self.per_sentence(self.p(site).log_prob(z) - self.q(site).log_prob(z))
+        return weights
+
     def log_classes(self, site: str) -> Tensor:
         """log q of the classes of a site's M discrete variables, enumerated or as one-hots: (M, B, K)."""
         q = self.q(site)
@@ -213,6 +253,14 @@ class Term(ABC):
 
     @abstractmethod
     def __call__(self, draw: Draw) -> Tensor: ...
+
+    def check_batches(self, sentences: int) -> None:  # noqa: B027, most terms take any batch
+        """Called by `train()` before it begins: refuse what no batch of at most so many sentences can give."""
+
+
+def importance_weighted(log_weights: Tensor) -> Tensor:
+    """logsumexp over the S samples less log S: (S, B) to (B,), at most log p(x) in expectation (Burda et al. 2016)."""
+    return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
 class TextELBO(ELBO):

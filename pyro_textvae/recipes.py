@@ -58,20 +58,24 @@ from pyro_textvae.refine import SemiAmortisedVAE
 from pyro_textvae.schedules import Cyclic, Linear, Sigmoid, Weight, times, weight_at
 from pyro_textvae.size import Size
 from pyro_textvae.terms import (
+    CONSTRAINED,
     KL,
     BagOfWords,
     BatchFreeBits,
     BetaELBO,
     DispersedELBO,
     FreeBits,
+    ImportanceWeightedELBO,
     LabelCrossEntropy,
+    MIConstraintELBO,
     MutualInformation,
     Reconstruction,
+    SelfLabellingELBO,
     SentenceDimensionFreeBits,
     SentenceFreeBits,
     VariableFreeBits,
 )
-from pyro_textvae.updates import JOINT, Aggressive, Updates
+from pyro_textvae.updates import JOINT, Aggressive, DualAscent, Multiplier, Updates
 from pyro_textvae.vae import TextVAE, initialise
 
 
@@ -249,6 +253,70 @@ def with_bag_of_words(made: Recipe, weight: Weight = 1.0) -> Recipe:
 def bow_vae(size: Size, bag_of_words: float = 1.0, warm_up: int = 500) -> Recipe:
     """VAE whose z must also predict the bag of the sentence's words by itself (Zhao et al. 2017)."""
     return with_bag_of_words(compose(size, objective=BetaELBO(_warm_up(warm_up))), bag_of_words)
+
+
+@recipe
+def mi_constrained_vae(
+    size: Size,
+    multiplier: float = 2.0,
+    nats: float = 5.0,
+    beta: float = 1.0,
+    constrained: Literal["kl", "information"] = "kl",
+    dual_rate: float = 0.0,
+) -> Recipe:
+    """VAE that pays `multiplier` for each nat that the mean KL lacks of `nats` (a 2019 note on KL vanishing).
+
+    The loss is R + beta KL + multiplier max(nats - mean KL, 0), the note's lambda and c.
+
+    constrained="kl"           as the note has it: a KL of `nats`, of which none need be information
+    constrained="information"  the same of I(x;z) as a batch shows it, which is less than ln `batch_size`
+
+    Below `nats` the KL has the weight beta - multiplier: one above beta leaves any collapse, a smaller one only where
+    words pay for a code at that weight. With a `dual_rate` above 0 it need not be known: it begins at `multiplier`, and
+    after every update rises by the rate times what the batch lacked, or falls (dual ascent).
+    """
+    if constrained not in CONSTRAINED:
+        raise ValueError(
+            f"'constrained' is {constrained!r}{did_you_mean(constrained, CONSTRAINED)}, but it is 'kl' or 'information'"
+        )
+    if not 0 <= multiplier < math.inf:
+        raise ValueError(f"'multiplier' is {multiplier!r}, but what a missing nat costs is finite and at least 0")
+    if not 0 <= dual_rate < math.inf:
+        raise ValueError(f"'dual_rate' is {dual_rate!r}, but a rate is finite and at least 0; at 0 lambda stays")
+    if not dual_rate:
+        return compose(size, objective=MIConstraintELBO(multiplier, nats, beta, constrained))
+    # Twice beta: a nat that lacks is then judged to cost more than it saves, and a collapsed epoch is not the best.
+    dual = Multiplier(multiplier, dual_rate, judging=2 * beta)
+    objective = MIConstraintELBO(dual, nats, beta, constrained)
+    made = compose(size, objective=objective)
+    made.vae.multiplier = dual
+    return replace(made, updates=DualAscent(dual, objective, {"kl": "kl_z"}.get(constrained, constrained), nats))
+
+
+def with_self_labelling(made: Recipe, size: Size, labelling: Weight = 1.0, beta: Weight = 1.0) -> Recipe:
+    """Any recipe of a Gaussian code, its z also drawn to the decoder's own label g(x) (Zhang et al. 2019)."""
+    initialise(made.vae.decoder.add_labeller(size), size.initialisation)
+    return replace(made, objective=SelfLabellingELBO(labelling, beta))
+
+
+@recipe
+def self_labelling_vae(size: Size, labelling: float = 1.0, beta: float = 1.0) -> Recipe:
+    """VAE whose z is drawn to g(x), a network that recovers z from what the decoder makes of it (Zhang et al. 2019).
+
+    The loss is R + beta KL + labelling |z - g(x)|^2; g learns beside it, from sentences that the decoder draws. The
+    KL cannot vanish, though the information may: where the decoder ignores z, g learns the same label for every
+    sentence. The published model is conditional, on what a sentence answers to; that one needs a dialogue model.
+    """
+    return with_self_labelling(compose(size), size, labelling, beta)
+
+
+@recipe
+def iwae(size: Size, samples: int = 5) -> Recipe:
+    """VAE trained on the importance-weighted bound of `samples` draws, tighter than the ELBO (Burda et al. 2016).
+
+    Its q(z|x) is fitted to be a proposal, and need not resemble the posterior. A step costs `samples` times a VAE's.
+    """
+    return compose(size, objective=ImportanceWeightedELBO(samples))
 
 
 @recipe

@@ -7,19 +7,22 @@ With R = -log p(x|z), every value in nats per sentence:
     FreeBitsELBO             R + max(KL per dimension, floor)        and three more terms that bound something else
     DispersedELBO            R + KL - beta L_d             exceeds the bound by beta L_d
     MutualInformationELBO    R + KL - I(c;x)
-    MIConstraintELBO         R + beta KL + lambda max(c - mean KL, 0)
+    MIConstraintELBO         R + beta KL + lambda max(c - mean KL, 0), or with I(x;z) of the batch for the mean KL
+    SelfLabellingELBO        R + beta KL + lambda |z - g(x)|^2
+    ImportanceWeightedELBO   -log of the mean over S draws of p(x|z) p(z) / q(z|x): a tighter bound
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from pyro_textvae.distributions import dispersion
 from pyro_textvae.errors import did_you_mean
-from pyro_textvae.objective import Draw, Term, TextELBO
+from pyro_textvae.objective import Draw, Term, TextELBO, importance_weighted
 from pyro_textvae.schedules import Weight, times
 
 
@@ -213,18 +216,100 @@ class BagOfWords(Term):
 
 
 @dataclass(frozen=True)
-class MIConstraint(Term):
-    """max(nats - mean KL, 0): a hinge that asks for a mean KL of at least `nats` over the batch.
+class Information(Term):
+    """I(x;z) as a batch shows it: log q(z|x) less log of the mean over the batch of q(z|x), at the drawn z.
 
-    Its weight is lambda; the optimum leaves KL = 0 only if lambda is at least the KL's own weight. It bounds the KL,
-    not the mutual information: a KL of `nats` is possible with none.
+    At most ln B. In expectation over batches it is a lower bound on I(x;z), where the mean KL is an upper one: KL =
+    I(x;z) + KL(q(z) || p(z)). Batches of sentences of one length show what z tells beyond the length. With weight 0
+    it is reported and asks for nothing.
+    """
+
+    sign: ClassVar[int] = -1
+
+    def __call__(self, draw: Draw) -> Tensor:
+        return draw.information()
+
+
+CONSTRAINED = ("kl", "information")
+
+
+@dataclass(frozen=True)
+class MIConstraint(Term):
+    """max(nats - what the batch has, 0): a hinge that asks for at least `nats` of one of two things.
+
+    of="kl"           the mean KL, an upper bound of I(x;z): a KL of `nats` is possible with no information at all
+    of="information"  I(x;z) as the batch shows it (`Information`), a lower bound of it: `nats` of that are information
+
+    Its weight is lambda. Beside a decoder that ignores z, a collapsed posterior is left only if lambda exceeds the KL's
+    own weight beta, for either. Where less than `nats` is there, a KL has the weight beta - lambda: words may pay for a
+    code at that. In a batch of B sentences the information is less than ln B: `train()` refuses more.
     """
 
     nats: float = 5.0
+    of: Literal["kl", "information"] = "kl"
+
+    def __post_init__(self) -> None:
+        _check_weight("weight of the constraint", self.weight)
+        if not 0 < self.nats < math.inf:
+            raise ValueError(
+                f"'nats' is {self.nats!r}, but what a constraint asks for is positive and finite: nothing is asked for "
+                "by BetaELBO, or the recipe 'beta_vae'"
+            )
+        if self.of not in CONSTRAINED:
+            raise ValueError(
+                f"'of' is {self.of!r}{did_you_mean(self.of, CONSTRAINED)}, but a constraint is of 'kl' or 'information'"
+            )
+
+    def check_batches(self, sentences: int) -> None:
+        if self.of == "information" and self.nats >= math.log(sentences):
+            raise ValueError(
+                f"'nats' is {self.nats!r}, but the information that a batch of {sentences} sentences shows is less "
+                f"than ln {sentences} = {math.log(sentences):.2f}: ask for less, or take batches of more than "
+                f"{math.exp(min(self.nats, 20)):.0f}"
+            )
 
     def __call__(self, draw: Draw) -> Tensor:
-        kl = torch.stack([draw.kl(site) for site in draw.latents]).sum(0)
-        return (self.nats - kl.mean()).clamp_min(0).expand(len(draw.batch))
+        if self.of == "information":
+            has = draw.information()
+        else:
+            has = torch.stack([draw.kl(site) for site in draw.latents]).sum(0)
+        return (self.nats - has.mean()).clamp_min(0).expand(len(draw.batch))
+
+
+@dataclass(frozen=True)
+class SelfLabelling(Term):
+    """|z - g(x)|^2 at the drawn z, g(x) the decoder's own label of the sentence, held fixed (Zhang et al. 2019).
+
+    Its weight is lambda, the KL's is beta. The best q(z|x) is p(z) p(x|z)^(1/beta) exp(-lambda/beta |z - g(x)|^2),
+    normalised; beside a decoder that ignores z, and p(z) = Normal(0, I), that is
+
+        Normal(2 lambda g(x) / (beta + 2 lambda), beta / (beta + 2 lambda))
+
+    whose KL is never 0. It informs as far as g does: where g is the same for every sentence, so is q. The label is
+    the decoder's `labeller`, which `LabelRecovery` teaches; `recipes.with_self_labelling` gives both to a recipe.
+    """
+
+    def __call__(self, draw: Draw) -> Tensor:
+        x = draw.p("x")
+        return (x.code - x.decoder.label(x.batch).detach()).square().sum(-1)
+
+
+@dataclass(frozen=True)
+class LabelRecovery(Term):
+    """|g(x') - z'|^2 of z' drawn from the prior and x' from p(x|z'), both held fixed: it teaches g alone.
+
+    Its optimum is g(x) = E[z|x] under the decoder's own p(z) p(x|z). Sentences as long as the batch's longest are
+    drawn; one that has not ended by then counts nothing, which leaves the optimum as it is. In evaluation mode it is 0:
+    what g has not learnt is no cost of the VAE's.
+    """
+
+    def __call__(self, draw: Draw) -> Tensor:
+        x = draw.p("x")
+        if not x.decoder.training:
+            return torch.zeros(len(draw.batch), device=x.code.device)
+        z = draw.p("z").sample()  # (B, D)
+        labels, ended = x.decoder.label_of_drawn(z, x.batch)
+        return torch.where(ended, (labels - z).square().sum(-1), 0)
 
 
 def _check_weight(name: str, weight: Weight) -> None:
@@ -283,7 +368,60 @@ class MutualInformationELBO(DispersedELBO):
 
 
 class MIConstraintELBO(TextELBO):
-    """Reconstruction + beta KL + multiplier max(nats - mean KL, 0) (a 2019 note on KL vanishing)."""
+    """Reconstruction + beta KL + multiplier max(nats - mean KL, 0) (a 2019 note on KL vanishing).
 
-    def __init__(self, multiplier: float = 2.0, nats: float = 5.0, beta: float = 1.0) -> None:
-        super().__init__(Reconstruction(), KL(beta), MIConstraint(multiplier, nats))
+    The note calls the mean KL the mutual information, which it only bounds from above; of="information" constrains
+    I(x;z) as the batch shows it, and reports it. `multiplier` may be a function of the step, as every weight may.
+    """
+
+    def __init__(
+        self,
+        multiplier: Weight = 2.0,
+        nats: float = 5.0,
+        beta: Weight = 1.0,
+        of: Literal["kl", "information"] = "kl",
+    ) -> None:
+        _check_weight("weight of the KL, beta,", beta)
+        terms: list[Term] = [Reconstruction(), KL(beta), MIConstraint(multiplier, nats, of)]
+        super().__init__(*terms, *([Information(0.0)] if of == "information" else []))
+
+
+class SelfLabellingELBO(TextELBO):
+    """Reconstruction + beta KL + labelling |z - g(x)|^2, and beside it what g learns by (Zhang et al. 2019)."""
+
+    def __init__(self, labelling: Weight = 1.0, beta: Weight = 1.0) -> None:
+        _check_weight("weight of the label", labelling)
+        _check_weight("weight of the KL, beta,", beta)
+        super().__init__(Reconstruction(), KL(beta), SelfLabelling(labelling), LabelRecovery())
+
+
+class ImportanceWeightedELBO(TextELBO):
+    """-log of the mean over `samples` draws of p(x|z) p(z) / q(z|x), a bound (Burda et al. 2016).
+
+    With 1 draw it is the ELBO, in expectation; with more it is tighter. Guide and model run once, on `samples` copies
+    of the batch. The report's "elbo" is the mean over the copies, with analytic KLs; its "loss" is minus the tighter
+    bound. Continuous latent sites only.
+    """
+
+    def __init__(self, samples: int = 5) -> None:
+        if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
+            raise ValueError(f"'samples' is {samples!r}, but a whole number of at least 1 is needed")
+        super().__init__(Reconstruction(), KL())
+        self.samples = samples
+
+    def with_terms(self, *terms: Term) -> TextELBO:
+        raise ValueError(
+            "the importance-weighted bound is no sum of terms, so none can be added to it: add them to an ELBO, such "
+            "as BetaELBO()"
+        )
+
+    def differentiable_loss(
+        self, model: Callable[..., Any], guide: Callable[..., Any], batch: Any, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        draw = self.draw(model, guide, batch.repeat(self.samples), *args, **kwargs)
+        log_weights = draw.log_weights().unflatten(0, (self.samples, len(batch)))
+        with torch.no_grad():
+            self.weigh(draw)  # fills the report
+        loss = -importance_weighted(log_weights)
+        self.report["loss"] = loss.detach().mean()
+        return loss.sum()

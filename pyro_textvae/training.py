@@ -25,7 +25,7 @@ from pyro_textvae.evaluation import CollapseWarning
 from pyro_textvae.loop import Diverged, Loop, Training
 from pyro_textvae.posteriors import BatchNormalised, Point
 from pyro_textvae.pretraining import AUTOENCODER, adopt, width_of
-from pyro_textvae.recipes import recipes
+from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.run import Run, build
 from pyro_textvae.size import Size
 
@@ -99,7 +99,7 @@ def train(
     with _threads(training), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         recipe = build(model, len(corpus.vocabulary), settings["size"], settings["options"])
-        normalised = _check_batches(recipe.vae, corpus, training)
+        normalised = _check_batches(recipe, corpus, training)
         width = width_of(recipe.vae)
         if training.watch and not recipe.vae.prior.code:
             raise ValueError(f"watch={training.watch} was asked for, but {model!r} has no code to watch: leave it out")
@@ -284,8 +284,14 @@ def _directory(output: str | Path | None, model: str, corpus: str) -> Path:
     return directory
 
 
-def _check_batches(vae: nn.Module, corpus: Corpus, training: Training) -> bool:
-    """Whether the posterior is batch-normalised, which takes no batch of one sentence; refuse what leaves no other."""
+def _check_batches(recipe: Recipe, corpus: Corpus, training: Training) -> bool:
+    """Whether the posterior is batch-normalised, which takes no batch of one sentence; refuse what leaves no other.
+
+    Refuse as well what no batch can give to a term of the objective.
+    """
+    vae = recipe.vae
+    for term in recipe.objective.terms:
+        term.check_batches(min(training.batch_size, len(corpus.splits["train"])))
     if training.select == "elbo" and isinstance(getattr(vae, "posterior", None), Point):
         raise ValueError("select='elbo' was asked for, but an autoencoder has no ELBO: use select='loss'")
     if not any(isinstance(module, BatchNormalised) for module in vae.modules()):

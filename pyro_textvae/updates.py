@@ -1,15 +1,17 @@
 """Updates: who moves at a training step. Most recipes move encoder and decoder together; some take turns."""
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_textvae.batch import Batch
+from pyro_textvae.objective import TextELBO
 
 Side = Literal["both", "guide", "model"]
 Move = Callable[[Batch, Side], tuple[Tensor, Tensor]]
@@ -84,6 +86,58 @@ class Aggressive(Updates):
         """Whether the mutual information has never fallen yet."""
         information = [0.0, *(row["valid_mutual_information_in_batch_nats"] for row in rows)]
         return all(later >= earlier for earlier, later in itertools.pairwise(information))
+
+
+class Multiplier(nn.Module):
+    """The weight of a constraint, lambda, that dual ascent moves: a part of the model, so a run resumes with it.
+
+    In evaluation mode it is `judging`, a constant, so that validation losses of different epochs compare. Raises
+    ValueError for a `start` or a `rate` that is negative or no number.
+    """
+
+    value: Tensor
+
+    def __init__(self, start: float, rate: float, judging: float) -> None:
+        super().__init__()
+        for name, given in (("start", start), ("rate", rate), ("judging", judging)):
+            if not 0 <= given < math.inf:
+                raise ValueError(f"{name!r} is {given!r}, but a multiplier's are finite and at least 0")
+        self.rate, self.judging = rate, judging
+        self.register_buffer("value", torch.tensor(float(start)))
+
+    def forward(self, step: float) -> Tensor | float:
+        """The weight, whatever the step."""
+        return self.value if self.training else self.judging
+
+    @torch.no_grad()
+    def ascend(self, lacking: Tensor) -> None:
+        """Up by `rate` times what is lacking, down where there is more than was asked for, never below 0."""
+        self.value.add_(self.rate * lacking).clamp_(min=0)
+
+
+@dataclass(frozen=True)
+class DualAscent(Updates):
+    """One step of both sides, then one of a constraint's multiplier: by what the batch lacked of `nats`, or had above.
+
+    `reported` names what is constrained in the objective's report.
+    """
+
+    multiplier: Multiplier
+    objective: TextELBO
+    reported: str
+    nats: float
+
+    def __call__(
+        self, move: Move, batch: Batch, another: Callable[[], Batch], rows: Sequence[dict[str, float]]
+    ) -> tuple[Tensor, Tensor]:
+        moved = move(batch, "both")
+        if self.reported not in self.objective.report:
+            raise ValueError(
+                f"dual ascent finds no {self.reported!r} in the report of its objective, which was not what the step "
+                "minimised: with another objective, make a DualAscent of that one"
+            )
+        self.multiplier.ascend(self.nats - self.objective.report[self.reported])
+        return moved
 
 
 JOINT = Joint()

@@ -56,7 +56,7 @@ class TextVAE(nn.Module):
         return self.posterior.z(self.encoder(batch))  # pyright: ignore[reportCallIssue]
 
 
-def initialise(vae: TextVAE, scheme: str) -> None:
+def initialise(network: nn.Module, scheme: str) -> None:
     """Draw the weights of embeddings, recurrent and linear layers anew.
 
     "torch" leaves the framework's own. "he2019" draws them from U(-0.01, 0.01), embeddings from U(-0.1, 0.1) (He et
@@ -66,7 +66,7 @@ def initialise(vae: TextVAE, scheme: str) -> None:
     if scheme == "torch":
         return
     width = {"he2019": 0.01, "kim2018": 0.1}[scheme]
-    for module in vae.modules():
+    for module in network.modules():
         if isinstance(module, nn.Embedding):
             nn.init.uniform_(module.weight, -0.1, 0.1)
         elif isinstance(module, nn.RNNBase | nn.Linear):

@@ -72,6 +72,26 @@ def test_a_missing_file():
         ("bn_both_vae", dict(batch_size=1), "batch_size=1 was asked for, but a batch-normalised posterior"),
         ("cnn_vae", dict(hidden=2), "'hidden' is 2, but a dilated decoder has at least 4 channels"),
         ("vae", dict(decay="cosine"), "'decay' is 'cosine'.*cosine_restarts"),
+        ("mi_constrained_vae", dict(nats=0.0), "'nats' is 0.0, but what a constraint asks for is positive"),
+        ("mi_constrained_vae", dict(nats=-1.0), "'nats' is -1.0, but what a constraint asks for is positive"),
+        ("mi_constrained_vae", dict(multiplier=-1.0), "'multiplier' is -1.0, but what a missing nat costs is finite"),
+        ("mi_constrained_vae", dict(beta=-1.0), "the weight of the KL, beta, is -1.0"),
+        ("mi_constrained_vae", dict(constrained="mi"), "'constrained' is 'mi', but it is 'kl' or 'information'"),
+        ("mi_constrained_vae", dict(dual_rate=-0.1), "'dual_rate' is -0.1, but a rate is finite and at least 0"),
+        (
+            "mi_constrained_vae",
+            dict(constrained="information", nats=3.0, batch_size=16),
+            "'nats' is 3.0, but .* a batch of 16 .* less than ln 16 = 2.77: ask for less, or take batches of .* 20",
+        ),
+        (  # of the 100 sentences of the training split, whatever the batch size is
+            "mi_constrained_vae",
+            dict(constrained="information", nats=4.7, batch_size=4096),
+            "'nats' is 4.7, but .* of 96 sentences shows is less than ln 96 = 4.56",
+        ),
+        ("self_labelling_vae", dict(labelling=-1.0), "the weight of the label is -1.0"),
+        ("self_labelling_vae", dict(beta=float("nan")), "the weight of the KL, beta, is nan"),
+        ("iwae", dict(samples=0), "'samples' is 0, but a whole number of at least 1 is needed"),
+        ("iwae", dict(samples=2.5), "'samples' is 2.5, but a whole number"),
     ],
 )
 def test_what_a_method_cannot_be_is_refused_before_anything_is_written(tmp_path, model, options, message):

@@ -72,6 +72,7 @@ CASES = [
     *(("dem_vae", {"family": family}) for family in ("vmf", "shared variance", "full covariance", "bernoulli")),
     ("dvmf_mixture_vae", {"concentrations": "learnt"}),
     ("gm_vae", {"gamma": 0.7}),
+    ("mi_constrained_vae", {"constrained": "information", "dual_rate": 0.1}),
 ]
 
 

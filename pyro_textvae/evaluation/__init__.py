@@ -28,7 +28,13 @@ from pyro_textvae.evaluation.collapse import (
 from pyro_textvae.evaluation.generated import Generation, evaluate_generation
 from pyro_textvae.evaluation.generation import Decoding, beam, greedy, linear, sample, spherical
 from pyro_textvae.evaluation.language_model import LanguageModelBudget
-from pyro_textvae.evaluation.likelihood import importance_weighted_nll, perplexity, reconstruct, standard_error
+from pyro_textvae.evaluation.likelihood import (
+    importance_weighted_nll,
+    perplexity,
+    reconstruct,
+    shuffled_z_gap,
+    standard_error,
+)
 from pyro_textvae.evaluation.probes import BagOfWordsProbe, OrderSensitivity
 from pyro_textvae.evaluation.reconstruction import From, noisy_reconstruction, reconstruction_bleu
 from pyro_textvae.evaluation.verdict import CollapseWarning, Verdict, judge
@@ -131,12 +137,7 @@ def _likelihood(
         if entropy is not None:
             metrics["nll_elbo_above_entropy_nats_per_sentence"] = metrics["nll_elbo_nats_per_sentence"] - entropy
     if codes.posteriors and len(reconstruction) > 1:
-        # A neighbour in a random circle: any sentence of the split but itself, not one of like length only.
-        circle = torch.randperm(len(reconstruction), generator=torch.Generator().manual_seed(seed))
-        other = torch.empty_like(circle)
-        other[circle] = circle.roll(1)
-        shuffled = codes.code[other.to(codes.code.device)]
-        gap = reconstruct(vae, split, shuffled, batch_size) - reconstruction
+        gap = shuffled_z_gap(vae, split, codes.code, reconstruction, seed=seed, batch_size=batch_size)
         metrics["shuffled_z_gap_nats_per_sentence"] = gap.mean().item()
         metrics["shuffled_z_gap_standard_error"] = standard_error(gap)
     return metrics

@@ -17,7 +17,7 @@ from torch import Tensor
 from pyro_textvae.batch import Batch, Batches
 from pyro_textvae.corpus import Split
 from pyro_textvae.distributions import Concatenated, OneHots, dispersion
-from pyro_textvae.evaluation.collapse import by_sentence
+from pyro_textvae.information import by_sentence
 from pyro_textvae.objective import Draw
 from pyro_textvae.priors import Mixture, UniformSphere, VonMisesFisherMixture
 from pyro_textvae.terms import BetaELBO

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyro_textvae.batch import Batch
 from pyro_textvae.corpus import Split
 from pyro_textvae.evaluation.codes import batches_of, code_of, draw_codes, posterior_of
+from pyro_textvae.objective import importance_weighted
 from pyro_textvae.vae import TextVAE
 
 TOKENS_AT_ONCE = 8192
@@ -28,6 +29,21 @@ def reconstruct(vae: TextVAE, split: Split, code: Tensor, batch_size: int = 64) 
         costs.append(-vae.decoder.log_prob(code[first : first + len(batch)], batch).double())
         first += len(batch)
     return torch.cat(costs)
+
+
+def shuffled_z_gap(
+    vae: TextVAE, split: Split, code: Tensor, reconstruction: Tensor, *, seed: int = 0, batch_size: int = 64
+) -> Tensor:
+    """What a sentence's -log p(x|z) rises by where z is another sentence's: (N,), nats. N >= 2.
+
+    0 for a decoder that ignores z, whatever the KL and the information of the code are: it says whether what z tells is
+    read. `code` and `reconstruction`, (N, code) and (N,), stand in order of length, as `reconstruct` takes and gives
+    them. The other sentence is a neighbour in a random circle: any of the split but itself, of whatever length.
+    """
+    circle = torch.randperm(len(code), generator=torch.Generator().manual_seed(seed))
+    other = torch.empty_like(circle)
+    other[circle] = circle.roll(1)
+    return reconstruct(vae, split, code[other.to(code.device)], batch_size) - reconstruction
 
 
 def log_weights(vae: TextVAE, batch: Batch, q: Any, samples: int) -> Tensor:
@@ -48,11 +64,6 @@ def log_weights(vae: TextVAE, batch: Batch, q: Any, samples: int) -> Tensor:
         log_p = vae.prior.log_prob(code).double() + vae.decoder.log_prob(code, batch.repeat(count)).double()
         weights.append(log_p.unflatten(0, (count, len(batch))) - log_q)
     return torch.cat(weights)
-
-
-def importance_weighted(log_weights: Tensor) -> Tensor:
-    """logsumexp over the S samples less log S: (S, B) to (B,), at most log p(x) in expectation (Burda et al. 2016)."""
-    return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
 def importance_weighted_nll(vae: TextVAE, split: Split, samples: int, batch_size: int = 64) -> Tensor:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Laplace, Normal
 
+from pyro_textvae import information
 from pyro_textvae.corpus import Split
 from pyro_textvae.distributions import VonMisesFisher
-from pyro_textvae.evaluation import collapse, evaluate
+from pyro_textvae.evaluation import evaluate
 from pyro_textvae.evaluation.collapse import (
     active_units,
     component_pairwise_kl,
@@ -17,9 +18,9 @@ from pyro_textvae.evaluation.collapse import (
     information_of_components,
     mutual_information_aggregate,
     mutual_information_in_batch,
-    pairwise_log_prob,
     spread,
 )
+from pyro_textvae.information import pairwise_log_prob
 from pyro_textvae.priors import GaussianMixture, VonMisesFisherMixture
 from pyro_textvae.recipes import recipes
 from pyro_textvae.size import Size
@@ -123,7 +124,7 @@ def test_a_family_without_a_closed_form_is_taken_in_chunks(monkeypatch: pytest.M
     q = Independent(Laplace(torch.randn(6, 2), torch.ones(6, 2)), 1)
     z = q.sample()
     whole = pairwise_log_prob(q, z)
-    monkeypatch.setattr(collapse, "NUMBERS_AT_ONCE", 13)
+    monkeypatch.setattr(information, "NUMBERS_AT_ONCE", 13)
     torch.testing.assert_close(pairwise_log_prob(q, z), whole)
 
 
