@@ -24,7 +24,7 @@ from pyro_textvae.evaluation import evaluate, judge
 from pyro_textvae.figures.points import WATCHED, a_part, pack, points_of
 from pyro_textvae.objective import Objective
 from pyro_textvae.recipes import Recipe
-from pyro_textvae.run import SELECTED_BY, Run
+from pyro_textvae.run import SELECTED_BY, Run, best_of
 from pyro_textvae.schedules import END, weight_at
 from pyro_textvae.updates import Side
 
@@ -49,9 +49,11 @@ class Training:
     clip                largest global gradient norm
     decay               how the learning rate falls and training stops (decay.py): "none", "linear",
                         "cosine_restarts", "zhu2020", "shi2020", "kim2018"
-    patience            stop after so many epochs without a better validation loss, counted from where every KL
-                        schedule has reached its end (before, that loss may well rise); None: never
-    select              the best epoch has the lowest validation "loss" (schedules at their end) or "elbo"
+    patience            stop after so many epochs without a better one, counted from the first by whose end every
+                        weight of the objective has reached its final value, since the loss may rise before;
+                        None: never
+    select              the best epoch has the lowest validation "loss" (with final weights) or "elbo", of those by
+                        whose end every weight has reached its final value; of all, if training ends before that
     exact_length        batches of one sentence length each (the protocol of Zhu et al. 2020)
     precision           "float32", or "bfloat16": autocast, with q, KL and softmax in float32
     threads             torch threads on a CPU; "auto" is 1, since a second one waits more than it works
@@ -186,6 +188,11 @@ class Loop:
         with self.stop.listening(), pyro.validation_enabled(False):
             if not self.place.step:
                 self._watch(0)
+            if self.progress and not self._schedules_ended(planned := self._planned_updates()):
+                tqdm.write(
+                    f"the objective's weights do not reach their final values in the {planned:,} updates that are "
+                    "planned: no epoch's weights will be wholly annealed. Train longer, or shorten the schedule"
+                )
             while not self.done:
                 self._epoch()
                 self._end_of_epoch()
@@ -199,17 +206,26 @@ class Loop:
             return True
         if training.patience is None or not losses:
             return False
-        warming_up = sum(not self._schedules_ended(row["step"]) for row in self.rows)
-        return len(losses) - 1 - max(losses.index(min(losses)), warming_up) >= training.patience
+        best = best_of(self.rows, training.select)
+        return self._schedules_ended(best["step"]) and self.place.epoch - best["epoch"] >= training.patience
 
     @property
     def _losses(self) -> list[float]:
         return [row[SELECTED_BY[self.training.select]] for row in self.rows]
 
     def _schedules_ended(self, step: float) -> bool:
-        """Whether every term has its final weight, to a hundredth: a sigmoid gets no closer in a finite time."""
-        weights = [(weight_at(term.weight, step), weight_at(term.weight, END)) for term in self.objective.elbo.terms]
-        return all(math.isclose(now, end, rel_tol=0.01) for now, end in weights)
+        """Whether every term has had its final weight by an update, all at once; a cycle has it where it first rose.
+
+        To a hundredth: a sigmoid gets no closer in a finite time.
+        """
+        weights = [(term.weight, weight_at(term.weight, END)) for term in self.objective.elbo.terms]
+        return any(
+            all(math.isclose(weight_at(weight, at), end, rel_tol=0.01) for weight, end in weights)
+            for at in range(int(step), -1, -1)
+        )
+
+    def _planned_updates(self) -> int:
+        return self.training.epochs * len(self._batches(0))
 
     def _obey(self) -> None:
         """Stop where a signal asked for it; everything is saved by now."""
@@ -218,15 +234,7 @@ class Loop:
 
     def _epoch(self) -> None:
         place, training = self.place, self.training
-        batches = Batches(
-            self.corpus.splits["train"],
-            training.batch_size,
-            seed=self.seed,
-            epoch=place.epoch,
-            exact_length=training.exact_length,
-            start=place.batch,
-            drop_singletons=self.drop_singletons,
-        )
+        batches = self._batches(place.epoch, place.batch)
         if self.progress and batches.dropped and not place.step:
             tqdm.write(f"{batches.dropped} sentences an epoch are left out: no other has their length")
         self.objective.train()
@@ -260,6 +268,17 @@ class Loop:
                     self.save()
                 self._obey()
         self._check_finite()
+
+    def _batches(self, epoch: int, start: int = 0) -> Batches:
+        return Batches(
+            self.corpus.splits["train"],
+            self.training.batch_size,
+            seed=self.seed,
+            epoch=epoch,
+            exact_length=self.training.exact_length,
+            start=start,
+            drop_singletons=self.drop_singletons,
+        )
 
     def _move(self, batch: Batch, side: Side) -> tuple[Tensor, Tensor]:
         """One step of the optimiser, of both sides or of one: `updates.Move`."""
@@ -312,6 +331,7 @@ class Loop:
             "seconds": round(place.seconds, 3),
             "tokens_per_second": round(place.tokens / max(place.seconds, 1e-9), 1),
             "learning_rate": self._rate(),
+            "schedules_ended": self._schedules_ended(place.step),
         }
         # An autoencoder's KL is infinite by its nature, and JSON has no word for that: it is left out.
         row |= {f"train_{name}": value for name, value in train_means.items() if math.isfinite(value)}
@@ -325,12 +345,11 @@ class Loop:
             self.directory / "metrics.jsonl",
             "".join(json.dumps(each, allow_nan=False) + "\n" for each in self.rows).encode(),
         )
-        losses = self._losses
-        if losses[-1] == min(losses):
+        if best_of(self.rows, training.select) is row:
             self._save("best.safetensors", self._weights(), {"epoch": place.epoch + 1})
         if self.progress:
             tqdm.write(f"epoch {place.epoch + 1:>3}  {_line(valid, None)}  | {judge(valid).state}")
-        decision = DECAYS[training.decay](losses, training.epochs)
+        decision = DECAYS[training.decay](self._losses, training.epochs)
         if decision.reload_best:
             weights, _ = self.files.tensors("best.safetensors")
             self.objective.vae.load_state_dict(weights)

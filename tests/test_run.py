@@ -342,6 +342,10 @@ def test_a_verdict_on_weights_from_within_the_warm_up_says_so(tmp_path):
     early = train_tiny("gm_vae", tmp_path / "early", epochs=1, warm_up=500)
     early.evaluate("valid")
     assert "warm-up takes 500 updates, and these weights are of update 6;" in early.verdict.reasons[-1]
+    # An older version did not write down whether the schedules had ended.
+    path = tmp_path / "early" / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"schedules_ended": false, ', ""))
+    assert "warm-up takes 500 updates" in Run(tmp_path / "early").verdict.reasons[-1]
     late = train_tiny("gm_vae", tmp_path / "late", epochs=1, warm_up=2)
     late.evaluate("valid")
     assert not any("warm-up takes" in reason for reason in late.verdict.reasons)

@@ -28,7 +28,7 @@ from pyro_textvae.corpus import Corpus
 from pyro_textvae.decay import DECAYS, zhu2020
 from pyro_textvae.objective import Objective, TextELBO
 from pyro_textvae.recipes import Recipe, compose, recipes
-from pyro_textvae.run import Run
+from pyro_textvae.run import Run, best_of
 from pyro_textvae.schedules import Linear
 from pyro_textvae.size import Size
 from pyro_textvae.terms import KL, BetaELBO, Reconstruction
@@ -353,6 +353,41 @@ def test_patience_counts_from_the_end_of_the_warm_up_even_if_nothing_gets_better
     assert len(run.history) == 4 + 3
 
 
+@pytest.mark.parametrize("epochs", [(10,), (2, 4, 7, 10)], ids=["at once", "in parts"])
+def test_the_best_epoch_is_chosen_among_those_after_the_warm_up(tmp_path, monkeypatch, epochs):
+    """The loss at full weight is lowest in the first epoch, whose weights another objective made."""
+    losses = iter([50.0, 60.0, 55.0, 80.0, 75.0, 70.0, 61.0, 62.0, 63.0, 64.0])
+    monkeypatch.setattr(loop.Loop, "_validate", lambda self: {"loss": next(losses)})
+    updates = len(Batches(Corpus.open(some_texts()).splits["train"], 16))
+    chosen = []
+    for planned in epochs:
+        run = train_tiny("annealed_vae", tmp_path, epochs=planned, warm_up=4 * updates, resume=planned > epochs[0])
+        chosen.append(load_tensors(tmp_path / "best.safetensors")[1]["epoch"])
+        assert run.best["epoch"] == chosen[-1]
+    assert chosen == ([7] if len(epochs) == 1 else [1, 4, 7, 7])  # of the first two parts only one reaches its end
+    assert [row["schedules_ended"] for row in run.history] == [False] * 3 + [True] * 7
+
+
+def test_a_cycle_counts_from_where_it_first_rose_to_the_end(tmp_path):
+    updates = len(Batches(Corpus.open(some_texts()).splits["train"], 16))
+    run = train_tiny("cyclic_vae", tmp_path, epochs=4, period=3 * updates)
+    assert [row["schedules_ended"] for row in run.history] == [False, True, True, True]
+
+
+def test_a_training_shorter_than_its_schedule_says_so_before_it_begins(tmp_path, capfd):
+    train_tiny("annealed_vae", tmp_path / "short", epochs=1, warm_up=7, progress=True)
+    assert "do not reach their final values in the 6 updates that are planned" in "".join(capfd.readouterr())
+    train_tiny("annealed_vae", tmp_path / "long", epochs=2, warm_up=7, progress=True)
+    assert "final values" not in "".join(capfd.readouterr())
+
+
+def test_the_rows_of_an_older_version_were_all_chosen_from_and_still_are():
+    old = [{"epoch": n, "valid_loss": loss} for n, loss in ((1, 5.0), (2, 7.0))]
+    late = {"epoch": 3, "schedules_ended": True, "valid_loss": 6.0}
+    assert best_of([*old, late], "loss")["epoch"] == 1
+    assert best_of([*old, late | {"valid_loss": 4.0}], "loss")["epoch"] == 3
+
+
 def test_the_validation_loss_has_every_schedule_at_its_end(tmp_path):
     row = train_tiny("annealed_vae", tmp_path, epochs=1, warm_up=10_000).history[0]
     nll = row["valid_reconstruction_nats_per_sentence"] + row["valid_kl_z_nats_per_sentence"]
@@ -367,12 +402,13 @@ def test_a_row_of_the_history_has_the_documented_keys(tmp_path):
     batches = len(Batches(Corpus.open(some_texts()).splits["train"], 16))
     assert [row["step"] for row in run.history] == [batches, 2 * batches]
     row = run.history[0]
-    assert list(row)[:5] == ["epoch", "step", "seconds", "tokens_per_second", "learning_rate"]
+    first = ["epoch", "step", "seconds", "tokens_per_second", "learning_rate", "schedules_ended"]
+    assert list(row)[:6] == first
     trained = {"reconstruction", "kl_z", "kl_c", "elbo", "loss", "dispersion"}
     assert {f"train_{name}" for name in trained} <= row.keys()
     measured = {"loss", "nll_elbo_nats_per_sentence", "kl_z_nats_per_sentence", "active_units"}
     assert {f"valid_{name}" for name in measured} <= row.keys()
-    assert all(name.startswith(("train_", "valid_")) for name in list(row)[5:])
+    assert all(name.startswith(("train_", "valid_")) for name in list(row)[6:])
     assert row["seconds"] > 0 and row["tokens_per_second"] > 0
 
 
