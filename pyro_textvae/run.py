@@ -44,6 +44,7 @@ from pyro_textvae.evaluation import (
     generated,
     generation,
     judge,
+    train_longer,
 )
 from pyro_textvae.evaluation.codes import classes_of, draw_codes, evaluating, mean_code, on_sphere, variables_of
 from pyro_textvae.evaluation.generation import Decoding
@@ -194,7 +195,10 @@ class Run:
         if not metrics:
             raise ValueError(f"{self.directory} has not been evaluated: call run.evaluate() first")
         found = judge(metrics.get("valid") or next(iter(metrics.values())))
-        return replace(found, reasons=found.reasons + self._half_annealed())
+        select = SELECTED_BY[self.recipe["training"]["select"]]
+        longer = train_longer([row[select] for row in self.history if row.get("schedules_ended", True)])
+        advice = found.advice + (f"; and {longer}" if longer else "")
+        return replace(found, reasons=found.reasons + self._half_annealed(), advice=advice)
 
     def _half_annealed(self) -> tuple[str, ...]:
         """That the best weights are from within the objective's schedules, where they are: a reason to doubt."""

@@ -19,6 +19,7 @@ from pyro_textvae.cli import COMMANDS, commands, main, options
 from pyro_textvae.cli.arguments import State
 from pyro_textvae.evaluation import generated
 from pyro_textvae.evaluation.verdict import State as VerdictState
+from pyro_textvae.options import fits
 from pyro_textvae.training import Diverged, Training
 from tests.tiny import some_texts
 
@@ -422,7 +423,7 @@ def test_values_are_read_as_what_they_look_like(text: str, value: object):
 def test_every_default_fits_its_own_type(name: str):
     for group in options.every(name).values():
         for option, (kind, default) in group.items():
-            assert options.fits(default, kind), option
+            assert fits(default, kind), option
             assert options.parse([f"{option}={options.plain(default)}"], name) == {option: default}
 
 

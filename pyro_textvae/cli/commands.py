@@ -27,6 +27,7 @@ from pyro_textvae.cli.arguments import (
     open_run,
     read_texts,
 )
+from pyro_textvae.options import describe
 
 if TYPE_CHECKING:
     from pyro_textvae.evaluation import Verdict
@@ -94,7 +95,7 @@ def recipes(
         if known_options:
             lines += ["", f"{titles[group]}:"]
         for option, (kind, default) in known_options.items():
-            lines.append(f"  {f'{option}={options.plain(default)}':<32} {options.describe(kind)}")
+            lines.append(f"  {f'{option}={options.plain(default)}':<32} {describe(kind)}")
     first = next(iter(about[name]["options"].items()), ("hidden", 256))
     lines += ["", f"to change one: pyro-textvae train {name} --set {first[0]}={options.plain(first[1])}"]
     return Answer("\n".join(lines), about, as_json)

@@ -30,7 +30,7 @@ from pyro_textvae.evaluation.generation import Decoding, beam, greedy, linear, s
 from pyro_textvae.evaluation.language_model import LanguageModelBudget
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll, perplexity, reconstruct, standard_error
 from pyro_textvae.evaluation.reconstruction import From, noisy_reconstruction, reconstruction_bleu
-from pyro_textvae.evaluation.verdict import CollapseWarning, Verdict, judge
+from pyro_textvae.evaluation.verdict import CollapseWarning, Verdict, judge, train_longer
 from pyro_textvae.priors import Mixture, StandardNormal, WithClasses
 from pyro_textvae.vae import TextVAE
 
@@ -40,6 +40,7 @@ __all__ = [
     "Generation",
     "LanguageModelBudget",
     "judge",
+    "train_longer",
     "Verdict",
     "CollapseWarning",
     "Classification",
