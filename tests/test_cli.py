@@ -21,7 +21,7 @@ from pyro_textvae.evaluation import generated
 from pyro_textvae.evaluation.verdict import State as VerdictState
 from pyro_textvae.options import fits
 from pyro_textvae.training import Diverged, Training
-from tests.tiny import some_texts
+from tests.tiny import some_texts, train_tiny
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--epochs=1", *(f"--set={s}" for s in ("hidden=8", "embedding=8", "latent=3", "components=4"))]
@@ -233,6 +233,16 @@ def test_ctrl_c_exits_with_130_and_prints_the_command_that_goes_on(text_file: Pa
 
 
 # verdict, evaluate, report, figures, compare
+
+
+def test_a_verdict_on_a_run_that_was_stopped_is_told_what_to_type(run: Path, text_file: Path, tmp_path: Path, say):
+    directory = train_tiny("dem_vae", tmp_path / "a run", str(text_file), epochs=1).directory
+    for words in (("verdict", directory), ("compare", directory, run)):
+        said = say(*words)
+        assert said.code == 1 and "run.evaluate" not in said.err
+    command = shlex.split(said.err.rpartition(": ")[2])
+    assert command[0] == "pyro-textvae" and say(*command[1:]).code == 0
+    assert say("verdict", directory).code == 0
 
 
 def test_verdict_explains_and_fails_on_what_it_was_told(run: Path, say):

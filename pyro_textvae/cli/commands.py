@@ -5,6 +5,7 @@ What needs torch is imported when a command runs, so that help does not wait for
 
 import inspect
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,7 @@ from pyro_textvae.options import describe
 
 if TYPE_CHECKING:
     from pyro_textvae.evaluation import Verdict
+    from pyro_textvae.run import Run
 
 FAILED_ON = 3
 
@@ -232,7 +234,7 @@ def table(
 
 def verdict(run: RunDirectory, *, fail_on: FailOn = None, as_json: AsJson = False) -> Answer:
     """Say whether a run is healthy or has collapsed, why, and what to try."""
-    judged = open_run(run).verdict
+    judged = _verdict_of(open_run(run))
     return _judged(str(judged), _verdict_data(judged), judged, fail_on, as_json)
 
 
@@ -360,7 +362,7 @@ def compare(
 
     text = figures.compare_table(opened)
     about: dict[str, Any] = {
-        str(run.directory): {"recipe": run.name, "verdict": _verdict_data(run.verdict), "metrics": run.metrics}
+        str(run.directory): {"recipe": run.name, "verdict": _verdict_data(_verdict_of(run)), "metrics": run.metrics}
         for run in opened
     }
     if output is not None:
@@ -566,6 +568,17 @@ def _judged(text: str, about: dict[str, Any], judged: "Verdict", fail_on: State 
     )
     warning = f"failed: the verdict is {judged.state}, and --fail-on is {fail_on}" if failed else ""
     return Answer(text, about, as_json, FAILED_ON if failed else 0, warning)
+
+
+def _verdict_of(run: "Run") -> "Verdict":
+    """A run's verdict; one that was never evaluated, as after Ctrl-C, is told what to type."""
+    if not run.metrics:
+        directory = shlex.quote(str(run.directory))
+        raise ValueError(
+            f"{run.directory} has not been evaluated, as where training was stopped: go on with the 'train' command that "
+            f"began it and --resume, or have it judged as it is, after: pyro-textvae evaluate {directory} --split valid"
+        )
+    return run.verdict
 
 
 def _verdict_data(judged: "Verdict") -> dict[str, Any]:
