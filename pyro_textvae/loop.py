@@ -134,12 +134,17 @@ class Stop:
 
 @dataclass
 class Place:
-    """Where training stands; what a checkpoint keeps beside the tensors."""
+    """Where training stands; what a checkpoint keeps beside the tensors.
+
+    Of the epoch: batches, tokens and sentences, and what its updates took of wall time and of the process's CPU time
+    (NaN where a part of them was not measured).
+    """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     tokens: int = 0
     sentences: int = 0
 
@@ -249,7 +254,7 @@ class Loop:
             mininterval=0.5,
         ) as bar:
             for batch in batches:
-                began = time.monotonic()
+                began, cpu_began = time.monotonic(), time.process_time()
                 loss, norm = self.updates(self._move, batch, batches.random, self.rows)
                 self._note(loss, norm, len(batch))
                 place.step += 1
@@ -257,6 +262,7 @@ class Loop:
                 place.tokens += batch.real.numel()
                 place.sentences += len(batch)
                 place.seconds += time.monotonic() - began
+                place.cpu_seconds += time.process_time() - cpu_began
                 # What follows reads from the device, so it happens now and then, not at every step.
                 if self.device.type == "cpu" or place.step % 50 == 0:
                     self._check_finite()
@@ -333,6 +339,8 @@ class Loop:
             "learning_rate": self._rate(),
             "schedules_ended": self._schedules_ended(place.step),
         }
+        if self.device.type == "cpu" and math.isfinite(place.cpu_seconds):  # beside a GPU it is no measure of the work
+            row["cpu_seconds"] = round(place.cpu_seconds, 3)
         # An autoencoder's KL is infinite by its nature, and JSON has no word for that: it is left out.
         row |= {f"train_{name}": value for name, value in train_means.items() if math.isfinite(value)}
         row |= {f"valid_{name}": value for name, value in valid.items()}
@@ -436,7 +444,9 @@ class Loop:
         if "cuda" in part["random"] and self.device.type == "cuda":
             torch.cuda.set_rng_state(part["random"]["cuda"], self.device)
         self.rows = state["rows"]
-        self.place = Place(**state["place"])
+        # A checkpoint of an older version, in the middle of an epoch, does not know what its CPU time was.
+        unmeasured = math.nan if state["place"]["batch"] else 0.0
+        self.place = Place(**{"cpu_seconds": unmeasured} | state["place"])
 
 
 def _line(values: dict[str, float], speed: float | None) -> str:

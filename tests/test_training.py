@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import random
@@ -23,7 +24,7 @@ from tiny import (
 
 from pyro_textvae import loop
 from pyro_textvae.batch import Batches
-from pyro_textvae.checkpoint import load_tensors
+from pyro_textvae.checkpoint import load_tensors, save_tensors
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.decay import DECAYS, zhu2020
 from pyro_textvae.objective import Objective, TextELBO
@@ -402,14 +403,41 @@ def test_a_row_of_the_history_has_the_documented_keys(tmp_path):
     batches = len(Batches(Corpus.open(some_texts()).splits["train"], 16))
     assert [row["step"] for row in run.history] == [batches, 2 * batches]
     row = run.history[0]
-    first = ["epoch", "step", "seconds", "tokens_per_second", "learning_rate", "schedules_ended"]
-    assert list(row)[:6] == first
+    first = ["epoch", "step", "seconds", "tokens_per_second", "learning_rate", "schedules_ended", "cpu_seconds"]
+    assert list(row)[:7] == first
     trained = {"reconstruction", "kl_z", "kl_c", "elbo", "loss", "dispersion"}
     assert {f"train_{name}" for name in trained} <= row.keys()
     measured = {"loss", "nll_elbo_nats_per_sentence", "kl_z_nats_per_sentence", "active_units"}
     assert {f"valid_{name}" for name in measured} <= row.keys()
-    assert all(name.startswith(("train_", "valid_")) for name in list(row)[6:])
+    assert all(name.startswith(("train_", "valid_")) for name in list(row)[7:])
     assert row["seconds"] > 0 and row["tokens_per_second"] > 0
+
+
+def test_cpu_time_is_summed_over_an_epochs_updates_also_when_it_is_interrupted(tmp_path, monkeypatch):
+    """The clock gains 3 seconds with every look, so an update takes 3, whatever else the machine does."""
+    looks = itertools.count(step=3)
+    monkeypatch.setattr(loop.time, "process_time", lambda: float(next(looks)))
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 9, loop.Loop, "_note")
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny("vae", tmp_path)
+    time_so_far = load_tensors(tmp_path / "last.safetensors")[1]["place"]["cpu_seconds"]
+    assert time_so_far == 3 * 3.0  # of the second epoch
+    run = train_tiny("vae", tmp_path, resume=True)
+    updates = run.history[0]["step"]
+    assert [row["cpu_seconds"] for row in run.history] == [3.0 * updates, 3.0 * updates]
+
+
+def test_an_epoch_begun_by_a_version_without_cpu_time_has_none(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2, loop.Loop, "_note")
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny("vae", tmp_path)
+    tensors, state = load_tensors(tmp_path / "last.safetensors")
+    del state["place"]["cpu_seconds"]
+    save_tensors(tmp_path / "last.safetensors", tensors, state)
+    run = train_tiny("vae", tmp_path, resume=True)
+    assert ["cpu_seconds" in row for row in run.history] == [False, True]
 
 
 def test_the_mean_of_an_epoch_is_over_sentences_not_batches(tmp_path):
@@ -499,7 +527,15 @@ def test_poisoned_weights_stop_training_at_that_step_and_the_checkpoint_before_i
     ):
         train_tiny("vae", tmp_path, epochs=3)
     tensors, state = load_tensors(tmp_path / "last.safetensors")
-    assert state["place"] == {"epoch": 1, "batch": 0, "step": 6, "seconds": 0.0, "tokens": 0, "sentences": 0}
+    assert state["place"] == {
+        "epoch": 1,
+        "batch": 0,
+        "step": 6,
+        "seconds": 0.0,
+        "cpu_seconds": 0.0,
+        "tokens": 0,
+        "sentences": 0,
+    }
     assert all(torch.isfinite(value).all() for value in tensors.values() if value.is_floating_point())
 
 

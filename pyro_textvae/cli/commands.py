@@ -575,8 +575,9 @@ def _verdict_of(run: "Run") -> "Verdict":
     if not run.metrics:
         directory = shlex.quote(str(run.directory))
         raise ValueError(
-            f"{run.directory} has not been evaluated, as where training was stopped: go on with the 'train' command that "
-            f"began it and --resume, or have it judged as it is, after: pyro-textvae evaluate {directory} --split valid"
+            f"{run.directory} has not been evaluated, as where training was stopped: go on with the 'train' command "
+            "that began it and --resume, or have it judged as it is, after: "
+            f"pyro-textvae evaluate {directory} --split valid"
         )
     return run.verdict
 

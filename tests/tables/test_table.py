@@ -104,7 +104,7 @@ def test_numbers_are_mean_and_deviation_over_seeds(made: Result):
 
 def test_time_is_for_each_example_seen_and_beside_the_timed_row(made: Result):
     def an_example(directory: str) -> float:
-        return sum(row["seconds"] for row in load(directory).history) / (2 * 100)
+        return sum(row["cpu_seconds"] for row in load(directory).history) / (2 * 100)
 
     vae = statistics.fmean(map(an_example, made.lines[1].runs))
     assert made.lines[1].time_ratio == pytest.approx(1)
@@ -148,7 +148,7 @@ def test_rows_that_begin_with_an_autoencoder_share_it(data: Path, tmp_path: Path
     assert load(shared).recipe["recipe"] == "beta_vae" and load(shared).recipe["options"]["beta"] == 0
     # Its epochs and its time are theirs, for each of them.
     assert [line.epochs for line in made.lines] == [[4], [4], [4]]
-    assert made.lines[0].seconds == sum(row["seconds"] for stage in runs[0].stages for row in stage.history)
+    assert made.lines[0].seconds == sum(row["cpu_seconds"] for stage in runs[0].stages for row in stage.history)
     # A table that was moved finds it.
     moved = (tmp_path / "t").rename(tmp_path / "elsewhere")
     assert load(moved / "ae+bn" / "seed-0").stages[0].directory.resolve() == moved / "ae" / "seed-0"
@@ -192,6 +192,24 @@ def test_a_run_that_was_trained_on_is_measured_again(made: Result, data: Path, t
         MI,
         "active_units",
     } | {"mutual_information_in_batch_nats"}
+
+
+def test_runs_without_cpu_time_keep_their_wall_time_and_the_page_says_which(made: Result, data: Path, tmp_path: Path):
+    output = tmp_path / "copy"
+    shutil.copytree(made.output, output)
+    for path in output.glob("lm/seed-*/metrics.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            del row["cpu_seconds"]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lm, vae, _ = table(TINY, data, output, budget="smoke", progress=False).lines
+    assert (lm.clock, lm.ratio_clock, vae.clock) == ("seconds", "seconds", "cpu_seconds")
+    wall = [sum(row["seconds"] for row in load(line.runs[0]).history) for line in (lm, vae)]
+    assert lm.seconds == wall[0] and vae.seconds == made.lines[1].seconds
+    walls = [sum(row["seconds"] for row in load(run).history) for run in vae.runs]
+    assert lm.time_ratio == pytest.approx(wall[0] / (sum(walls) / len(walls)))  # never CPU time over wall time
+    text = (output / "table.md").read_text(encoding="utf-8")
+    assert f"| {lm.seconds / 60:.1f} (wall) | {lm.time_ratio:.2f} (wall) |" in text and "| 1.00 |" in text
 
 
 LABELLED = replace(TINY, name="labelled", rows=TINY.rows[1:], measure=FewLabels())
