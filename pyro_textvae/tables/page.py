@@ -36,7 +36,7 @@ class Line:
     """What the finished runs of a row come to.
 
     measures              those of the table's numbers that all of its runs have
-    clock                 what its time is of: "cpu_seconds", where all of its runs recorded them, or wall time, "seconds"
+    clock                 of its time: "cpu_seconds", where all of its runs recorded them, or wall time, "seconds"
     seconds               of training a run, validation not counted
     seconds_per_example   the same for each training sentence that was seen
     time_ratio            to those of the table's timed row, by a clock that both have; None where it is not trained
@@ -203,11 +203,10 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any], pictu
         f"Budget `{settings['budget']}`: {budget.summary}. Protocol `{settings['protocol']}`. "
         f"The same for every row: {_said(shared)}."
         + "".join(f" Only for {recipe}: {_said(options)}." for recipe, options in budget.caps.items()),
-        f"{table.measure.about(settings)} Minutes are of training a run, the "
-        "ratio is of them for each sentence seen, so that it does not depend on how many epochs a row took. They are CPU "
-        "time; (wall) marks wall time, in which is what else the machine did: of a run on a GPU, or of one trained "
-        "before CPU time was recorded. Columns of the paper are its own, on its own corpora and at its own "
-        "sizes: no goal for ours.",
+        f"{table.measure.about(settings)} Minutes are of training a run, the ratio is of them for each sentence seen, "
+        "so that it does not depend on how many epochs a row took. They are CPU time; (wall) marks wall time, in which "
+        "is what else the machine did: of a run on a GPU, or of one trained before CPU time was recorded. Columns of the "
+        "paper are its own, on its own corpora and at its own sizes: no goal for ours.",
         "\n".join(markdown(*cells(table, found))),
         f"Not trained yet: {', '.join(absent)}." if absent else "",
         "![The table as a picture](table.png)" if pictured else "",
