@@ -205,8 +205,8 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any], pictu
         + "".join(f" Only for {recipe}: {_said(options)}." for recipe, options in budget.caps.items()),
         f"{table.measure.about(settings)} Minutes are of training a run, the ratio is of them for each sentence seen, "
         "so that it does not depend on how many epochs a row took. They are CPU time; (wall) marks wall time, in which "
-        "is what else the machine did: of a run on a GPU, or of one trained before CPU time was recorded. Columns of the "
-        "paper are its own, on its own corpora and at its own sizes: no goal for ours.",
+        "is what else the machine did: of a run on a GPU, or of one trained before CPU time was recorded. Columns of "
+        "the paper are its own, on its own corpora and at its own sizes: no goal for ours.",
         "\n".join(markdown(*cells(table, found))),
         f"Not trained yet: {', '.join(absent)}." if absent else "",
         "![The table as a picture](table.png)" if pictured else "",

@@ -17,7 +17,19 @@ import pytest
 from pyro_textvae import load, train
 from pyro_textvae.cli import main
 from pyro_textvae.loop import Loop
-from pyro_textvae.tables import Budget, FewLabels, Likelihood, Result, Row, Table, engine, table
+from pyro_textvae.tables import (
+    Budget,
+    FewLabels,
+    Generation,
+    Likelihood,
+    Measure,
+    Result,
+    Row,
+    Table,
+    engine,
+    likelihood,
+    table,
+)
 from pyro_textvae.tables.few_labels import MAJORITY, METHODS, accuracy
 from pyro_textvae.tables.likelihood import MI, NLL
 from pyro_textvae.tables.page import duration
@@ -210,6 +222,39 @@ def test_runs_without_cpu_time_keep_their_wall_time_and_the_page_says_which(made
     assert lm.time_ratio == pytest.approx(wall[0] / (sum(walls) / len(walls)))  # never CPU time over wall time
     text = (output / "table.md").read_text(encoding="utf-8")
     assert f"| {lm.seconds / 60:.1f} (wall) | {lm.time_ratio:.2f} (wall) |" in text and "| 1.00 |" in text
+
+
+@pytest.mark.parametrize("measure", [Likelihood(), FewLabels(), Generation()], ids=lambda each: type(each).__name__)
+def test_what_was_measured_before_constants_were_kept_still_counts(measure: Measure):
+    """A measure whose constants are changed on purpose is to be taken out of the list above."""
+    assert json.loads(json.dumps(measure.constants())) == json.loads(json.dumps(measure.first))
+
+
+def test_a_changed_constant_of_the_measure_measures_anew_and_nothing_else_does(
+    made: Result, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    output = tmp_path / "copy"
+    shutil.copytree(made.output, output)
+    files = sorted(output.glob(f"*/seed-*/{MEASUREMENT}"))
+    assert len(files) == 4
+    old = json.loads(files[0].read_text())
+    assert old.pop("constants") == Likelihood.first
+    files[0].write_text(json.dumps(old))  # as it was before constants were kept
+    count, numbers = 0, Likelihood.numbers
+
+    def counted(self: Likelihood, *given: Any) -> Any:
+        nonlocal count
+        count += 1
+        return numbers(self, *given)
+
+    monkeypatch.setattr(Likelihood, "numbers", counted)
+    table(TINY, data, output, budget="smoke", progress=False)
+    assert count == 0
+    monkeypatch.setattr(likelihood, "MOST_SENTENCES", 20)
+    assert engine.finished_runs(TINY, output, 3) == {}
+    table(TINY, data, output, budget="smoke", progress=False)
+    assert count == 4
+    assert all(json.loads(path.read_text())["constants"]["most_sentences"] == 20 for path in files)
 
 
 LABELLED = replace(TINY, name="labelled", rows=TINY.rows[1:], measure=FewLabels())
