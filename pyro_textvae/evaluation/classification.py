@@ -392,20 +392,20 @@ def fine_tune(vae: TextVAE, split: Split, labels: np.ndarray, classes: int, seed
     rest, watched = split.take(np.flatnonzero(~held)), split.take(np.flatnonzero(held))
     truth = torch.from_numpy(labels[held].astype(np.int64))
     best, least = 0, float("inf")
-    for turn, logits in enumerate(_fine_tuning(vae, rest, labels[~held], classes, seed)):
+    for turn, logits in enumerate(_fine_tuning(vae, rest, labels[~held], classes, seed, MOST_TURNS)):
         loss = F.cross_entropy(torch.from_numpy(in_order(vae, watched, logits)), truth).item()
         if loss < least:
             best, least = turn, loss
         elif turn - best >= PATIENCE:
             break
-    logits = next(islice(_fine_tuning(vae, split, labels, classes, seed), best, None))
+    logits = next(islice(_fine_tuning(vae, split, labels, classes, seed, best + 1), best, None))
     return lambda split: in_order(vae, split, logits).argmax(-1)
 
 
 def _fine_tuning(
-    vae: TextVAE, split: Split, labels: np.ndarray, classes: int, seed: int
+    vae: TextVAE, split: Split, labels: np.ndarray, classes: int, seed: int, turns: int
 ) -> Iterator[Callable[[TextVAE, Batch], Tensor]]:
-    """Train for MOST_TURNS; after each give the function to the logits (B, classes), in evaluation mode."""
+    """Train for so many turns; after each give the function to the logits (B, classes), in evaluation mode."""
     torch.manual_seed(seed)
     device = next(vae.parameters()).device
     codes = torch.from_numpy(in_order(vae, split, mean_code)).float().to(device)
@@ -428,21 +428,25 @@ def _fine_tuning(
     def logits(_: TextVAE, batch: Batch) -> Tensor:
         return head((mean_code(tuned, batch) - centre) / scale)
 
-    for turn in range(MOST_TURNS):
-        model.train()
-        head.train()
-        for module in model.modules():
-            if isinstance(module, BatchNormalised):
-                module.eval()
-        with torch.enable_grad():
-            for epoch in range(turn * passes, (turn + 1) * passes):
-                for batch in Batches(split, BATCH_SIZE, seed=seed, epoch=epoch):
-                    batch = batch.to(device)
-                    loss = F.cross_entropy(logits(vae, batch), truth[batch.index])
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                    nn.utils.clip_grad_norm_([*model.parameters(), *head.parameters()], CLIP)
-                    optimizer.step()
-        model.eval()
-        head.eval()
-        yield logits
+    updates = turns * passes * len(Batches(split, BATCH_SIZE))
+    name = f"fine-tuning, {len(split):,} labels"
+    with tqdm(total=updates, desc=name, unit="update", leave=False, disable=None) as bar:
+        for turn in range(turns):
+            model.train()
+            head.train()
+            for module in model.modules():
+                if isinstance(module, BatchNormalised):
+                    module.eval()
+            with torch.enable_grad():
+                for epoch in range(turn * passes, (turn + 1) * passes):
+                    for batch in Batches(split, BATCH_SIZE, seed=seed, epoch=epoch):
+                        batch = batch.to(device)
+                        loss = F.cross_entropy(logits(vae, batch), truth[batch.index])
+                        optimizer.zero_grad(set_to_none=True)
+                        loss.backward()
+                        nn.utils.clip_grad_norm_([*model.parameters(), *head.parameters()], CLIP)
+                        optimizer.step()
+                        bar.update()
+            model.eval()
+            head.eval()
+            yield logits
