@@ -144,6 +144,12 @@ def test_one_recipe_is_explained_in_full(say):
     assert said.code == 1 and "did you mean 'dem_vae'?" in said.err
 
 
+def test_the_states_to_fail_on_are_listed_in_their_order_and_none_is_not_one(say):
+    said = " ".join(say("verdict", "x", "--fail-on", "y").err.replace("│", "").split())
+    assert ", ".join(map(repr, get_args(State))) in said and "None" not in said
+    assert say("verdict", "x", "--fail-on", "None").code == 2
+
+
 # train
 
 
@@ -284,6 +290,9 @@ def test_evaluate_prints_metrics_of_a_split_or_of_a_file(run: Path, tmp_path: Pa
     assert say("evaluate", run, "--data", own, "--json").json["nll_elbo_nats_per_sentence"] > 0
     said = say("evaluate", run, "--swaps", 0, 1, "--bleu", "greedy", "--json").json
     assert {"reconstruction_after_1_swaps_nats_per_sentence", "reconstruction_bleu_greedy_from_mean"} <= set(said)
+    said = say("evaluate", run, "--bleu", "greedy", "--data", own)
+    assert "reconstruction_bleu_greedy_from_mean         0.0000" in said.out
+    assert "not one run of four words" in said.err and not say("evaluate", run, "--data", own).err
     said = say("evaluate", run, "--split", "tset")
     assert said.code == 1 and "did you mean 'test'?" in said.err
     own.write_bytes(b"w1 \xff\n")
@@ -385,6 +394,7 @@ def test_components_are_described_by_their_words_sentences_and_samples(run: Path
     assert [each["number"] for each in found] == [0, 1, 2, 3]
     said = say("components", run, "--words", 3, "--sentences", 1, "--samples", 1).out
     assert said.count("nearest") == said.count("sample   ") == 4 and found[0]["nearest"][0] in said
+    assert said.splitlines()[0].startswith("A word's score says how surely the component has it more often")
     said = say("sample", run, "--component", 9)
     assert said.code == 1 and "components are 0 to 3" in said.err
 

@@ -274,7 +274,14 @@ def evaluate(
         batch_size=batch_size,
     )
     width = max(map(len, measured), default=0)
-    return Answer("\n".join(f"{name:<{width}}  {number:.4f}" for name, number in measured.items()), measured, as_json)
+    note = (
+        "note: BLEU is 0 because not one run of four words was decoded right (it is not smoothed); on few sentences "
+        "this says little"
+        if any(name.startswith("reconstruction_bleu_") and number == 0 for name, number in measured.items())
+        else ""
+    )
+    text = "\n".join(f"{name:<{width}}  {number:.4f}" for name, number in measured.items())
+    return Answer(text, measured, as_json, warning=note)
 
 
 def generation(
