@@ -5,7 +5,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from pyro_textvae.recipes import Recipe
 from pyro_textvae.run import SELECTED_BY, Run, best_of
 from pyro_textvae.schedules import END, weight_at
 from pyro_textvae.updates import Side
+from pyro_textvae.vae import TextVAE
 
 LEARNING_RATES = {"adamw": 2e-3, "sgd": 1.0}
 OPTIMIZERS = tuple(LEARNING_RATES)
@@ -132,6 +133,32 @@ class Stop:
         self.asked = True
 
 
+def resting(vae: TextVAE) -> dict[Side, list[nn.Parameter]]:
+    """The parameters that keep still when a side moves."""
+    return {
+        "both": [],
+        "guide": [*vae.prior.parameters(), *vae.decoder.parameters()],
+        "model": [*vae.encoder.parameters(), *vae.posterior.parameters()],
+    }
+
+
+def move(
+    loss: Tensor,
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    clip: float,
+    resting: Sequence[nn.Parameter] = (),
+) -> Tensor:
+    """One step of the optimiser down a loss, its gradient clipped to the norm `clip`; returns the norm before that."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(parameters, clip)
+    for parameter in resting:
+        parameter.grad = None  # which the optimiser passes over
+    optimizer.step()
+    return norm
+
+
 @dataclass
 class Place:
     """Where training stands; what a checkpoint keeps beside the tensors.
@@ -167,11 +194,7 @@ class Loop:
         self.objective = Objective(recipe.vae, recipe.objective).to(device)
         self.updates = recipe.updates
         self.parameters = list(self.objective.parameters())
-        self.resting: dict[Side, list[nn.Parameter]] = {
-            "both": [],
-            "guide": [*recipe.vae.prior.parameters(), *recipe.vae.decoder.parameters()],
-            "model": [*recipe.vae.encoder.parameters(), *recipe.vae.posterior.parameters()],
-        }
+        self.resting = resting(recipe.vae)
         self.drop_singletons = drop_singletons
         self.place = Place()
         self.rows: list[dict[str, float]] = []
@@ -287,16 +310,11 @@ class Loop:
         )
 
     def _move(self, batch: Batch, side: Side) -> tuple[Tensor, Tensor]:
-        """One step of the optimiser, of both sides or of one: `updates.Move`."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bfloat16"):
-            loss = self.objective(batch.to(self.device, non_blocking=True), self.place.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
-        for parameter in self.resting[side]:
-            parameter.grad = None  # which the optimiser passes over
-        self.optimizer.step()
-        return loss.detach(), norm
+        """`updates.Move`."""
+        batch, training = batch.to(self.device, non_blocking=True), self.training
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+            loss = self.objective(batch, self.place.step)
+        return loss.detach(), move(loss, self.optimizer, self.parameters, training.clip, self.resting[side])
 
     def _note(self, loss: Tensor, norm: Tensor, sentences: int) -> None:
         bad = (self.bad_step < 0) & ~(torch.isfinite(loss) & torch.isfinite(norm))
