@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from pyro_textvae.checkpoint import write_atomically
 from pyro_textvae.run import Run
-from pyro_textvae.tables.rows import Row, Spread, Table
+from pyro_textvae.shown import Spread, markdown
+from pyro_textvae.tables.rows import Row, Table
 
 FILES = ("table.md", "table.csv", "table.png")
 
@@ -129,12 +130,6 @@ def _seconds_per_example(runs: Sequence[Run], sentences: int, clock: Clock) -> f
 
 
 # Markdown.
-
-
-def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table."""
-    above, *below = ["| " + " | ".join(each) + " |" for each in (head, *body)]
-    return [above, "|" + "---|" * len(head), *below]
 
 
 def cells(table: Table, found: Sequence[Line]) -> tuple[list[str], list[list[str]]]:

@@ -256,7 +256,7 @@ def test_several_runs_are_rows_and_numbers_of_labels_are_columns():
     results = {"ae": a_result({100: (0.6, 0.8), 1000: (0.9, 0.9)}), "vae": a_result({100: (0.5, 0.6)})}
     assert accuracy_table(results).splitlines() == [
         "|  | method | majority | 100 | 1,000 |",
-        "| --- | --- | ---: | ---: | ---: |",
+        "|---|---|---:|---:|---:|",
         "| ae | frozen | 0.500 | 0.700 ± 0.141 | 0.900 ± 0.000 |",
         "| vae | frozen | 0.500 | 0.550 ± 0.071 | - |",
     ]

@@ -17,6 +17,7 @@ import pytest
 from pyro_textvae import load, train
 from pyro_textvae.cli import main
 from pyro_textvae.loop import Loop
+from pyro_textvae.shown import Spread
 from pyro_textvae.tables import (
     Budget,
     FewLabels,
@@ -33,7 +34,6 @@ from pyro_textvae.tables import (
 from pyro_textvae.tables.few_labels import MAJORITY, METHODS, accuracy
 from pyro_textvae.tables.likelihood import MI, NLL
 from pyro_textvae.tables.page import duration
-from pyro_textvae.tables.rows import Spread
 from pyro_textvae.training import MEASUREMENT
 from tests.tiny import some_texts
 
