@@ -12,9 +12,10 @@ import measure
 import torch
 import tyro
 from measure import Arm, Ratio
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_textvae.batch import Batch, Batches
+from pyro_textvae.loop import move, resting
 from pyro_textvae.objective import Objective
 from pyro_textvae.recipes import recipes
 from pyro_textvae.size import Size
@@ -40,26 +41,15 @@ def arm(row: Row, size: Size, capped: dict[str, int], precision: str) -> Arm:
     torch.manual_seed(0)
     recipe = recipes()[row.recipe](size, **{**row.options, **capped})
     objective = Objective(recipe.vae, recipe.objective).train()
-    optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-4, fused=True)
-    resting = {
-        "both": (),
-        "guide": (recipe.vae.prior, recipe.vae.decoder),
-        "model": (recipe.vae.encoder, recipe.vae.posterior),
-    }
+    parameters, still = list(objective.parameters()), resting(recipe.vae)
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
 
-    def move(batch: Batch, side: Side) -> tuple[Tensor, Tensor]:
+    def moved(batch: Batch, side: Side) -> tuple[Tensor, Tensor]:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             loss = objective(batch, 10**9)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(objective.parameters(), CLIP)
-        for part in resting[side]:
-            for parameter in part.parameters():
-                parameter.grad = None
-        optimizer.step()
-        return loss.detach(), norm
+        return loss.detach(), move(loss, optimizer, parameters, CLIP, still[side])
 
-    return Arm(row.name, lambda batch: recipe.updates(move, batch, lambda: batch, []), lambda: None)
+    return Arm(row.name, lambda batch: recipe.updates(moved, batch, lambda: batch, []), lambda: None)
 
 
 def main(

@@ -5,7 +5,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -24,9 +24,10 @@ from pyro_textvae.evaluation import evaluate, judge
 from pyro_textvae.figures.points import WATCHED, a_part, pack, points_of
 from pyro_textvae.objective import Objective
 from pyro_textvae.recipes import Recipe
-from pyro_textvae.run import SELECTED_BY, Run
+from pyro_textvae.run import SELECTED_BY, Run, best_of
 from pyro_textvae.schedules import END, weight_at
 from pyro_textvae.updates import Side
+from pyro_textvae.vae import TextVAE
 
 LEARNING_RATES = {"adamw": 2e-3, "sgd": 1.0}
 OPTIMIZERS = tuple(LEARNING_RATES)
@@ -49,9 +50,11 @@ class Training:
     clip                largest global gradient norm
     decay               how the learning rate falls and training stops (decay.py): "none", "linear",
                         "cosine_restarts", "zhu2020", "shi2020", "kim2018"
-    patience            stop after so many epochs without a better validation loss, counted from where every KL
-                        schedule has reached its end (before, that loss may well rise); None: never
-    select              the best epoch has the lowest validation "loss" (schedules at their end) or "elbo"
+    patience            stop after so many epochs without a better one, counted from the first by whose end every
+                        weight of the objective has reached its final value, since the loss may rise before;
+                        None: never
+    select              the best epoch has the lowest validation "loss" (with final weights) or "elbo", of those by
+                        whose end every weight has reached its final value; of all, if training ends before that
     exact_length        batches of one sentence length each (the protocol of Zhu et al. 2020)
     precision           "float32", or "bfloat16": autocast, with q, KL and softmax in float32
     threads             torch threads on a CPU; "auto" is 1, since a second one waits more than it works
@@ -130,14 +133,45 @@ class Stop:
         self.asked = True
 
 
+def resting(vae: TextVAE) -> dict[Side, list[nn.Parameter]]:
+    """The parameters that keep still when a side moves."""
+    return {
+        "both": [],
+        "guide": [*vae.prior.parameters(), *vae.decoder.parameters()],
+        "model": [*vae.encoder.parameters(), *vae.posterior.parameters()],
+    }
+
+
+def move(
+    loss: Tensor,
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    clip: float,
+    resting: Sequence[nn.Parameter] = (),
+) -> Tensor:
+    """One step of the optimiser down a loss, its gradient clipped to the norm `clip`; returns the norm before that."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(parameters, clip)
+    for parameter in resting:
+        parameter.grad = None  # which the optimiser passes over
+    optimizer.step()
+    return norm
+
+
 @dataclass
 class Place:
-    """Where training stands; what a checkpoint keeps beside the tensors."""
+    """Where training stands; what a checkpoint keeps beside the tensors.
+
+    Of the epoch: batches, tokens and sentences, and what its updates took of wall time and of the process's CPU time
+    (NaN where a part of them was not measured).
+    """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     tokens: int = 0
     sentences: int = 0
 
@@ -160,11 +194,7 @@ class Loop:
         self.objective = Objective(recipe.vae, recipe.objective).to(device)
         self.updates = recipe.updates
         self.parameters = list(self.objective.parameters())
-        self.resting: dict[Side, list[nn.Parameter]] = {
-            "both": [],
-            "guide": [*recipe.vae.prior.parameters(), *recipe.vae.decoder.parameters()],
-            "model": [*recipe.vae.encoder.parameters(), *recipe.vae.posterior.parameters()],
-        }
+        self.resting = resting(recipe.vae)
         self.drop_singletons = drop_singletons
         self.place = Place()
         self.rows: list[dict[str, float]] = []
@@ -186,6 +216,11 @@ class Loop:
         with self.stop.listening(), pyro.validation_enabled(False):
             if not self.place.step:
                 self._watch(0)
+            if self.progress and not self._schedules_ended(planned := self._planned_updates()):
+                tqdm.write(
+                    f"the objective's weights do not reach their final values in the {planned:,} updates that are "
+                    "planned: no epoch's weights will be wholly annealed. Train longer, or shorten the schedule"
+                )
             while not self.done:
                 self._epoch()
                 self._end_of_epoch()
@@ -199,17 +234,26 @@ class Loop:
             return True
         if training.patience is None or not losses:
             return False
-        warming_up = sum(not self._schedules_ended(row["step"]) for row in self.rows)
-        return len(losses) - 1 - max(losses.index(min(losses)), warming_up) >= training.patience
+        best = best_of(self.rows, training.select)
+        return self._schedules_ended(best["step"]) and self.place.epoch - best["epoch"] >= training.patience
 
     @property
     def _losses(self) -> list[float]:
         return [row[SELECTED_BY[self.training.select]] for row in self.rows]
 
     def _schedules_ended(self, step: float) -> bool:
-        """Whether every term has its final weight, to a hundredth: a sigmoid gets no closer in a finite time."""
-        weights = [(weight_at(term.weight, step), weight_at(term.weight, END)) for term in self.objective.elbo.terms]
-        return all(math.isclose(now, end, rel_tol=0.01) for now, end in weights)
+        """Whether every term has had its final weight by an update, all at once; a cycle has it where it first rose.
+
+        To a hundredth: a sigmoid gets no closer in a finite time.
+        """
+        weights = [(term.weight, weight_at(term.weight, END)) for term in self.objective.elbo.terms]
+        return any(
+            all(math.isclose(weight_at(weight, at), end, rel_tol=0.01) for weight, end in weights)
+            for at in range(int(step), -1, -1)
+        )
+
+    def _planned_updates(self) -> int:
+        return self.training.epochs * len(self._batches(0))
 
     def _obey(self) -> None:
         """Stop where a signal asked for it; everything is saved by now."""
@@ -218,15 +262,7 @@ class Loop:
 
     def _epoch(self) -> None:
         place, training = self.place, self.training
-        batches = Batches(
-            self.corpus.splits["train"],
-            training.batch_size,
-            seed=self.seed,
-            epoch=place.epoch,
-            exact_length=training.exact_length,
-            start=place.batch,
-            drop_singletons=self.drop_singletons,
-        )
+        batches = self._batches(place.epoch, place.batch)
         if self.progress and batches.dropped and not place.step:
             tqdm.write(f"{batches.dropped} sentences an epoch are left out: no other has their length")
         self.objective.train()
@@ -241,7 +277,7 @@ class Loop:
             mininterval=0.5,
         ) as bar:
             for batch in batches:
-                began = time.monotonic()
+                began, cpu_began = time.monotonic(), time.process_time()
                 loss, norm = self.updates(self._move, batch, batches.random, self.rows)
                 self._note(loss, norm, len(batch))
                 place.step += 1
@@ -249,6 +285,7 @@ class Loop:
                 place.tokens += batch.real.numel()
                 place.sentences += len(batch)
                 place.seconds += time.monotonic() - began
+                place.cpu_seconds += time.process_time() - cpu_began
                 # What follows reads from the device, so it happens now and then, not at every step.
                 if self.device.type == "cpu" or place.step % 50 == 0:
                     self._check_finite()
@@ -261,17 +298,23 @@ class Loop:
                 self._obey()
         self._check_finite()
 
+    def _batches(self, epoch: int, start: int = 0) -> Batches:
+        return Batches(
+            self.corpus.splits["train"],
+            self.training.batch_size,
+            seed=self.seed,
+            epoch=epoch,
+            exact_length=self.training.exact_length,
+            start=start,
+            drop_singletons=self.drop_singletons,
+        )
+
     def _move(self, batch: Batch, side: Side) -> tuple[Tensor, Tensor]:
-        """One step of the optimiser, of both sides or of one: `updates.Move`."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bfloat16"):
-            loss = self.objective(batch.to(self.device, non_blocking=True), self.place.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
-        for parameter in self.resting[side]:
-            parameter.grad = None  # which the optimiser passes over
-        self.optimizer.step()
-        return loss.detach(), norm
+        """`updates.Move`."""
+        batch, training = batch.to(self.device, non_blocking=True), self.training
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+            loss = self.objective(batch, self.place.step)
+        return loss.detach(), move(loss, self.optimizer, self.parameters, training.clip, self.resting[side])
 
     def _note(self, loss: Tensor, norm: Tensor, sentences: int) -> None:
         bad = (self.bad_step < 0) & ~(torch.isfinite(loss) & torch.isfinite(norm))
@@ -312,7 +355,10 @@ class Loop:
             "seconds": round(place.seconds, 3),
             "tokens_per_second": round(place.tokens / max(place.seconds, 1e-9), 1),
             "learning_rate": self._rate(),
+            "schedules_ended": self._schedules_ended(place.step),
         }
+        if self.device.type == "cpu" and math.isfinite(place.cpu_seconds):  # beside a GPU it is no measure of the work
+            row["cpu_seconds"] = round(place.cpu_seconds, 3)
         # An autoencoder's KL is infinite by its nature, and JSON has no word for that: it is left out.
         row |= {f"train_{name}": value for name, value in train_means.items() if math.isfinite(value)}
         row |= {f"valid_{name}": value for name, value in valid.items()}
@@ -325,12 +371,11 @@ class Loop:
             self.directory / "metrics.jsonl",
             "".join(json.dumps(each, allow_nan=False) + "\n" for each in self.rows).encode(),
         )
-        losses = self._losses
-        if losses[-1] == min(losses):
+        if best_of(self.rows, training.select) is row:
             self._save("best.safetensors", self._weights(), {"epoch": place.epoch + 1})
         if self.progress:
             tqdm.write(f"epoch {place.epoch + 1:>3}  {_line(valid, None)}  | {judge(valid).state}")
-        decision = DECAYS[training.decay](losses, training.epochs)
+        decision = DECAYS[training.decay](self._losses, training.epochs)
         if decision.reload_best:
             weights, _ = self.files.tensors("best.safetensors")
             self.objective.vae.load_state_dict(weights)
@@ -417,7 +462,9 @@ class Loop:
         if "cuda" in part["random"] and self.device.type == "cuda":
             torch.cuda.set_rng_state(part["random"]["cuda"], self.device)
         self.rows = state["rows"]
-        self.place = Place(**state["place"])
+        # A checkpoint of an older version, in the middle of an epoch, does not know what its CPU time was.
+        unmeasured = math.nan if state["place"]["batch"] else 0.0
+        self.place = Place(**{"cpu_seconds": unmeasured} | state["place"])
 
 
 def _line(values: dict[str, float], speed: float | None) -> str:

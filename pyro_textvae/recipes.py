@@ -96,10 +96,14 @@ def compose(
     prior: Prior | None = None,
     decoder: Decoder | None = None,
     objective: TextELBO | None = None,
+    build: Callable[..., TextVAE] = TextVAE,
 ) -> Recipe:
-    """Put parts together; what is left out is the plain Gaussian VAE's (Bowman et al. 2016)."""
+    """Put parts together; what is left out is the plain Gaussian VAE's (Bowman et al. 2016).
+
+    `build` makes the model of encoder, posterior, prior and decoder: TextVAE, or a subclass with programs of its own.
+    """
     prior = prior or StandardNormal(size.latent)
-    parts = TextVAE(
+    parts = build(
         encoder or RecurrentEncoder(size),
         posterior or Gaussian(size.features, size.latent),
         prior,
@@ -351,20 +355,11 @@ def sa_vae(
     """
     if network not in ("shared", "kim2018"):
         raise ValueError(f"'network' is {network!r}, but it is 'shared' or 'kim2018'")
-    decoder = RecurrentDecoder if network == "shared" else LinearStartDecoder
     weight = _warm_up(warm_up)
-    objective, prior = BetaELBO(weight), StandardNormal(size.latent)
-    parts = SemiAmortisedVAE(
-        RecurrentEncoder(size),
-        Gaussian(size.features, size.latent),
-        prior,
-        decoder(size, prior.code),
-        steps=steps,
-        rate=rate,
-        weight=lambda: weight_at(weight, objective.step),
-    )
-    initialise(parts, size.initialisation)
-    return Recipe(parts, objective)
+    objective = BetaELBO(weight)
+    refined = partial(SemiAmortisedVAE, steps=steps, rate=rate, weight=lambda: weight_at(weight, objective.step))
+    decoder = None if network == "shared" else LinearStartDecoder(size, size.latent)
+    return compose(size, decoder=decoder, objective=objective, build=refined)
 
 
 @recipe

@@ -3,7 +3,7 @@
     recipe.json       the recipe, its options, sizes, training settings, versions
     corpus.json       what the corpus was: source, options, counts, checksum
     vocabulary.json   words in the order of their ids
-    best.safetensors  weights with the lowest validation loss
+    best.safetensors  weights of the best epoch: the lowest validation loss of those after the objective's schedules
     last.safetensors  weights, optimiser, random numbers and place in the data: what resuming needs
     metrics.jsonl     a row an epoch
     evaluation.json   metrics of the best weights, by split
@@ -47,6 +47,7 @@ from pyro_textvae.evaluation import (
     generation,
     judge,
     probes,
+    train_longer,
 )
 from pyro_textvae.evaluation.codes import classes_of, draw_codes, evaluating, mean_code, on_sphere, variables_of
 from pyro_textvae.evaluation.generation import Decoding
@@ -65,6 +66,17 @@ def build(recipe: str, vocabulary: int, size: dict[str, Any], options: dict[str,
 
 SELECTED_BY = {"loss": "valid_loss", "elbo": "valid_nll_elbo_nats_per_sentence"}
 """What `Training.select` says -> the column of the history whose least value marks the best epoch."""
+
+
+def best_of(rows: Sequence[dict[str, float]], select: str) -> dict[str, float]:
+    """The row of the epoch whose weights are kept as the best: the first with the lowest validation loss.
+
+    Of epochs by whose end every weight of the objective had reached its final value: weights from before were made by
+    another objective, even if the loss, always taken with the final ones, is low. Of all epochs, where none got so far.
+    Rows that do not say whether it had (older versions) count, since then all did.
+    """
+    ended = [row for row in rows if row.get("schedules_ended", True)]
+    return min(ended or rows, key=lambda row: row[SELECTED_BY[select]])
 
 
 class Run:
@@ -160,6 +172,14 @@ class Run:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     @property
+    def best(self) -> dict[str, float]:
+        """The row of the epoch that the best weights are of."""
+        rows = self.history
+        if not rows:
+            raise ValueError(f"{self.directory} has no finished epoch yet: train it first")
+        return best_of(rows, self.recipe["training"]["select"])
+
+    @property
     def stages(self) -> list["Run"]:
         """The runs that made this one, in their order: those of the one whose encoder it began with, and itself."""
         source = self.recipe.get("init_from")
@@ -178,17 +198,20 @@ class Run:
         if not metrics:
             raise ValueError(f"{self.directory} has not been evaluated: call run.evaluate() first")
         found = judge(metrics.get("valid") or next(iter(metrics.values())))
-        return replace(found, reasons=found.reasons + self._warming_up())
+        select = SELECTED_BY[self.recipe["training"]["select"]]
+        longer = train_longer([row[select] for row in self.history if row.get("schedules_ended", True)])
+        advice = found.advice + (f"; and {longer}" if longer else "")
+        return replace(found, reasons=found.reasons + self._half_annealed(), advice=advice)
 
-    def _warming_up(self) -> tuple[str, ...]:
-        """That the best weights are of a time when their KL was charged in part, where they are: a reason to doubt."""
-        rows, updates = self.history, self.recipe["options"].get("warm_up") or 0
-        selected = SELECTED_BY[self.recipe["training"]["select"]]
-        if not rows or (best := min(rows, key=lambda row: row[selected]))["step"] >= updates:
+    def _half_annealed(self) -> tuple[str, ...]:
+        """That the best weights are from within the objective's schedules, where they are: a reason to doubt."""
+        updates = self.recipe["options"].get("warm_up") or 0
+        if not self.history or (best := self.best).get("schedules_ended", best["step"] >= updates):
             return ()
+        schedule = f"the KL's warm-up takes {updates} updates" if updates else "a weight of the objective still rises"
         return (
-            f"but the KL was not charged in full yet: its warm-up takes {updates} updates, and these weights are of "
-            f"update {best['step']}; a 'warm_up' that ends well before the last epoch makes this verdict count",
+            f"but {schedule}, and these weights are of update {best['step']}; a schedule that ends well "
+            "before the last epoch makes this verdict count",
         )
 
     # Texts in, numbers out.

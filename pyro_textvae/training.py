@@ -1,13 +1,12 @@
 """train(): from a recipe's name and a corpus to a Run."""
 
-import inspect
 import json
 import os
 import platform
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from pyro_textvae.corpus import NAMED, TOYS, Corpus
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import CollapseWarning
 from pyro_textvae.loop import Diverged, Loop, Training
+from pyro_textvae.options import Kinds, check, kinds_of
 from pyro_textvae.posteriors import BatchNormalised, Point
 from pyro_textvae.pretraining import AUTOENCODER, adopt, width_of
 from pyro_textvae.recipes import Recipe, recipes
@@ -30,10 +30,6 @@ from pyro_textvae.run import Run, build
 from pyro_textvae.size import Size
 
 __all__ = ["Diverged", "Training", "train"]
-
-CORPUS_OPTIONS = tuple(
-    name for name, p in inspect.signature(Corpus.open).parameters.items() if p.kind is p.KEYWORD_ONLY
-)
 
 
 def train(
@@ -213,14 +209,23 @@ def _cell(encoder: nn.Module) -> str:
     return "lstm" if any(isinstance(module, nn.LSTM) for module in encoder.modules()) else "gru"
 
 
-def sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Give each option to what understands it, the recipe's own first; raises ValueError for one that nothing does."""
-    known: dict[str, Sequence[str]] = {
-        "recipe": list(recipes().options(model)),
-        "size": [field.name for field in fields(Size) if field.name != "vocabulary"],
-        "training": [field.name for field in fields(Training)],
-        "corpus": [name for name in CORPUS_OPTIONS if name != "seed"],
+def options_of(model: str) -> dict[str, Kinds]:
+    """The options of train() for a recipe, by what understands them: group -> name -> (type, default)."""
+    _, *own = kinds_of(recipes()[model]).items()  # the first is the Size
+    return {
+        "recipe": dict(own),
+        "size": {name: what for name, what in kinds_of(Size).items() if name != "vocabulary"},
+        "training": kinds_of(Training),
+        "corpus": {name: what for name, what in kinds_of(Corpus.open).items() if name not in ("data", "seed")},
     }
+
+
+def sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give each option to what understands it, the recipe's own first.
+
+    Raises ValueError for one that nothing does, and for a value that is not of the option's type.
+    """
+    known = options_of(model)
     every = [name for names in known.values() for name in names]
     given: dict[str, dict[str, Any]] = {group: {} for group in known}
     for name, value in options.items():
@@ -237,6 +242,7 @@ def sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, A
                 f"sizes: {', '.join(known['size'])}; training: {', '.join(known['training'])}; corpus: "
                 f"{', '.join(known['corpus'])}"
             )
+        check(name, value, *known[group][name])
         given[group][name] = value
     return given
 

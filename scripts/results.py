@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import pyro_textvae
+from pyro_textvae.shown import markdown
 from pyro_textvae.tables.engine import trained
-from pyro_textvae.tables.page import markdown
 
 RUNS = Path("runs/results")
 SAMPLES = 20

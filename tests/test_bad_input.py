@@ -5,6 +5,7 @@ Text that cannot be read is in test_corpus.py, damaged files of a run in test_ch
 
 import signal
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from tiny import some_texts, train_tiny
 
 import pyro_textvae
+from pyro_textvae.recipes import compose, recipe, recipes
 from pyro_textvae.run import Run
 from pyro_textvae.training import Training, train
 
@@ -71,6 +73,10 @@ def test_a_missing_file():
         ("bn_both_vae", dict(tau=1.5), "'tau' is 1.5, but the least share"),
         ("bn_both_vae", dict(batch_size=1), "batch_size=1 was asked for, but a batch-normalised posterior"),
         ("cnn_vae", dict(hidden=2), "'hidden' is 2, but a dilated decoder has at least 4 channels"),
+        ("dem_vae", dict(components="x"), r"'components' is 'x', but a whole number is needed \(its default is 10\)"),
+        ("dem_vae", dict(dispersion=True), "'dispersion' is True, but a number is needed"),
+        ("dem_vae", dict(gamma="large"), "'gamma' is 'large', but a number or None is needed"),
+        ("free_bits_vae", dict(per=3), "'per' is 3, but 'sentence' or 'dimension' or"),
         ("vae", dict(decay="cosine"), "'decay' is 'cosine'.*cosine_restarts"),
         ("mi_constrained_vae", dict(nats=0.0), "'nats' is 0.0, but what a constraint asks for is positive"),
         ("mi_constrained_vae", dict(nats=-1.0), "'nats' is -1.0, but what a constraint asks for is positive"),
@@ -116,7 +122,7 @@ def test_nothing_is_left_behind_where_the_input_was_refused(tmp_path):
     ("options", "message"),
     [
         (dict(latent=0), "'latent' is 0, but a size is a whole number of at least 1"),
-        (dict(hidden=2.5), "'hidden' is 2.5, but a size is a whole number"),
+        (dict(hidden=2.5), r"'hidden' is 2.5, but a whole number is needed \(its default is 128\)"),
         (dict(cell="gruu"), "'cell' is 'gruu', but it is one of 'lstm', 'gru'"),
         (dict(epochs=0), "'epochs' is 0, but a whole number of at least 1 is needed"),
         (dict(epochs="3"), "'epochs' is '3', but a whole number"),
@@ -134,6 +140,14 @@ def test_nothing_is_left_behind_where_the_input_was_refused(tmp_path):
         (dict(precision="bf16"), "'precision' is 'bf16'.*; it is one of float32, bfloat16"),
         (dict(decay="zhu"), "'decay' is 'zhu'.*; it is one of none, linear, cosine_restarts, zhu2020, shi2020"),
         (dict(select="lost"), r"'select' is 'lost' \(did you mean 'loss'\?\); it is one of loss, elbo"),
+        (
+            dict(learning_rate="fast"),
+            r"'learning_rate' is 'fast', but a number or None is needed \(its",
+        ),
+        (dict(tied=1), "'tied' is 1, but true or false is needed"),
+        (dict(dropout="much"), "'dropout' is 'much', but a number is needed"),
+        (dict(cell=3), "'cell' is 3, but 'lstm' or 'gru' or None is needed"),
+        (dict(label_columns=3), "'label_columns' is 3, but a list such as .* or None is needed"),
         (dict(seed=-1), "'seed' is -1, but a whole number of at least 0 is needed"),
         (dict(seed="a"), "'seed' is 'a', but a whole number"),
         (dict(min_count=0), "min_count=0 came, but at least 1 is needed"),
@@ -150,6 +164,18 @@ def test_a_setting_out_of_range(options, message, monkeypatch, tmp_path):
 def test_the_settings_object_refuses_what_the_options_would():
     with pytest.raises(ValueError, match="'epochs' is 0"):
         Training(epochs=0)
+
+
+def test_an_option_without_a_type_that_is_known_is_the_recipes_to_judge(monkeypatch, tmp_path):
+    known = recipes()._known
+    monkeypatch.setattr(recipes(), "_known", dict(known))
+
+    @recipe
+    def own(size, widths: list[int], rate: "Unknown" = 1):  # noqa: F821  # pyright: ignore
+        return compose(replace(size, hidden=widths[0]))
+
+    run = train_tiny("own", tmp_path / "run", epochs=1, widths=[7], rate="any")
+    assert run.recipe["options"] == {"widths": [7], "rate": "any"}
 
 
 def test_an_option_that_cannot_be_written_down(tmp_path):

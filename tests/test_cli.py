@@ -19,8 +19,9 @@ from pyro_textvae.cli import COMMANDS, commands, main, options
 from pyro_textvae.cli.arguments import State
 from pyro_textvae.evaluation import generated
 from pyro_textvae.evaluation.verdict import State as VerdictState
+from pyro_textvae.options import fits
 from pyro_textvae.training import Diverged, Training
-from tests.tiny import some_texts
+from tests.tiny import some_texts, train_tiny
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--epochs=1", *(f"--set={s}" for s in ("hidden=8", "embedding=8", "latent=3", "components=4"))]
@@ -143,6 +144,12 @@ def test_one_recipe_is_explained_in_full(say):
     assert said.code == 1 and "did you mean 'dem_vae'?" in said.err
 
 
+def test_the_states_to_fail_on_are_listed_in_their_order_and_none_is_not_one(say):
+    said = " ".join(say("verdict", "x", "--fail-on", "y").err.replace("│", "").split())
+    assert ", ".join(map(repr, get_args(State))) in said and "None" not in said
+    assert say("verdict", "x", "--fail-on", "None").code == 2
+
+
 # train
 
 
@@ -234,6 +241,16 @@ def test_ctrl_c_exits_with_130_and_prints_the_command_that_goes_on(text_file: Pa
 # verdict, evaluate, report, figures, compare
 
 
+def test_a_verdict_on_a_run_that_was_stopped_is_told_what_to_type(run: Path, text_file: Path, tmp_path: Path, say):
+    directory = train_tiny("dem_vae", tmp_path / "a run", str(text_file), epochs=1).directory
+    for words in (("verdict", directory), ("compare", directory, run)):
+        said = say(*words)
+        assert said.code == 1 and "run.evaluate" not in said.err
+    command = shlex.split(said.err.rpartition(": ")[2])
+    assert command[0] == "pyro-textvae" and say(*command[1:]).code == 0
+    assert say("verdict", directory).code == 0
+
+
 def test_verdict_explains_and_fails_on_what_it_was_told(run: Path, say):
     state = load(run).verdict.state
     said = say("verdict", run)
@@ -273,6 +290,9 @@ def test_evaluate_prints_metrics_of_a_split_or_of_a_file(run: Path, tmp_path: Pa
     assert say("evaluate", run, "--data", own, "--json").json["nll_elbo_nats_per_sentence"] > 0
     said = say("evaluate", run, "--swaps", 0, 1, "--bleu", "greedy", "--json").json
     assert {"reconstruction_after_1_swaps_nats_per_sentence", "reconstruction_bleu_greedy_from_mean"} <= set(said)
+    said = say("evaluate", run, "--bleu", "greedy", "--data", own)
+    assert "reconstruction_bleu_greedy_from_mean         0.0000" in said.out
+    assert "not one run of four words" in said.err and not say("evaluate", run, "--data", own).err
     said = say("evaluate", run, "--split", "tset")
     assert said.code == 1 and "did you mean 'test'?" in said.err
     own.write_bytes(b"w1 \xff\n")
@@ -394,6 +414,7 @@ def test_components_are_described_by_their_words_sentences_and_samples(run: Path
     assert [each["number"] for each in found] == [0, 1, 2, 3]
     said = say("components", run, "--words", 3, "--sentences", 1, "--samples", 1).out
     assert said.count("nearest") == said.count("sample   ") == 4 and found[0]["nearest"][0] in said
+    assert said.splitlines()[0].startswith("A word's score says how surely the component has it more often")
     said = say("sample", run, "--component", 9)
     assert said.code == 1 and "components are 0 to 3" in said.err
 
@@ -442,7 +463,7 @@ def test_values_are_read_as_what_they_look_like(text: str, value: object):
 def test_every_default_fits_its_own_type(name: str):
     for group in options.every(name).values():
         for option, (kind, default) in group.items():
-            assert options.fits(default, kind), option
+            assert fits(default, kind), option
             assert options.parse([f"{option}={options.plain(default)}"], name) == {option: default}
 
 

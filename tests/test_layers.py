@@ -15,7 +15,7 @@ DISTRIBUTIONS = ROOT / "distributions" / "pyro_textvae_distributions"
 
 # Modules of one line may see each other, as long as no circle comes of it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "distributions", "size", "linear_cross_entropy", "information"),
+    ("errors", "options", "shown", "distributions", "size", "linear_cross_entropy", "information"),
     ("corpus", "toy"),
     ("batch",),
     ("encoders", "posteriors", "priors", "decoders"),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from pyro_textvae.evaluation import Classification
 from pyro_textvae.recipes import recipes
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +72,10 @@ def test_the_python_of_the_readme_runs(text: str, tmp_path: Path, monkeypatch: p
         if block.language == "python" and block.runs:
             # Moved down to its own line, so that a traceback points into the README.
             exec(compile("\n" * (block.line - 1) + block.code, str(README), "exec"), namespace)
+    # What it says of its few labels is so.
+    found, sentence = namespace["found"], "lawyers cite the legal verdict in the courtroom"
+    assert isinstance(found, Classification) and f'found.predict(["{sentence}"])  # ["law"]' in text
+    assert found.predict([sentence]) == ["law"]
 
 
 def test_the_first_screen_has_both_commands(text: str):

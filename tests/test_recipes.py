@@ -5,13 +5,14 @@ import pytest
 import torch
 from small import MIXTURES, NOTHING_FREE, VOCABULARY, a_batch, a_size, options_of, random_batch, roughen
 
-from pyro_textvae.encoders import NoEncoder
+from pyro_textvae.encoders import NoEncoder, RecurrentEncoder
 from pyro_textvae.objective import Objective, TextELBO
 from pyro_textvae.posteriors import Gaussian, VonMisesFisherPosterior
-from pyro_textvae.priors import StandardNormal, VonMisesFisherMixture, WithClasses
+from pyro_textvae.priors import StandardNormal, UniformSphere, VonMisesFisherMixture, WithClasses
 from pyro_textvae.recipes import Recipe, compose, recipe, recipes
 from pyro_textvae.size import Size
 from pyro_textvae.terms import BetaELBO, FreeBits, Reconstruction
+from pyro_textvae.vae import TextVAE
 
 EVERY_RECIPE = pytest.mark.parametrize("name", list(recipes()))
 CHANGES = [
@@ -289,3 +290,12 @@ def test_the_mixture_of_von_mises_fisher_components_is_one_of_dem_vaes_families(
 def test_an_option_out_of_range_is_refused_by_its_name(name, options, message):
     with pytest.raises(ValueError, match=message):
         recipes()[name](a_size(), **options)
+
+
+def test_compose_builds_the_model_that_it_is_told_to():
+    class Own(TextVAE):
+        pass
+
+    made = compose(a_size(), prior=UniformSphere(3), build=Own)
+    assert type(made.vae) is Own and isinstance(made.vae.prior, UniformSphere)
+    assert isinstance(made.vae.encoder, RecurrentEncoder) and type(compose(a_size()).vae) is TextVAE

@@ -338,10 +338,34 @@ def test_a_fixed_concentration_is_kept_with_the_weights(tmp_path):
     assert sorted(kept.values()) == [3.0, 7.0]
 
 
+@pytest.mark.parametrize(
+    "losses, said",
+    [
+        ([50.0, 40.0, 39.0], "; and train longer: the loss was still falling, by 1.00 nats a sentence (2.5%) in"),
+        ([50.0, 40.0, 39.95], ""),  # flat by now
+        ([50.0, 30.0, 41.0, 40.0], ""),  # better before
+        ([50.0], ""),  # nobody knows
+    ],
+)
+def test_the_advice_is_to_train_longer_where_the_loss_was_still_falling(tmp_path, losses, said):
+    run = train_tiny("vae", tmp_path, epochs=1)
+    run.evaluate("valid")
+    row = run.history[0]
+    rows = [row | {"epoch": n, "valid_loss": loss} for n, loss in enumerate(losses, start=1)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    advice = run.verdict.advice
+    assert said in advice and ("train longer" in advice) == bool(said)
+    assert advice in run.report().read_text()
+
+
 def test_a_verdict_on_weights_from_within_the_warm_up_says_so(tmp_path):
     early = train_tiny("gm_vae", tmp_path / "early", epochs=1, warm_up=500)
     early.evaluate("valid")
     assert "warm-up takes 500 updates, and these weights are of update 6;" in early.verdict.reasons[-1]
+    # An older version did not write down whether the schedules had ended.
+    path = tmp_path / "early" / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"schedules_ended": false, ', ""))
+    assert "warm-up takes 500 updates" in Run(tmp_path / "early").verdict.reasons[-1]
     late = train_tiny("gm_vae", tmp_path / "late", epochs=1, warm_up=2)
     late.evaluate("valid")
     assert not any("warm-up takes" in reason for reason in late.verdict.reasons)

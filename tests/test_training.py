@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import random
@@ -23,12 +24,12 @@ from tiny import (
 
 from pyro_textvae import loop
 from pyro_textvae.batch import Batches
-from pyro_textvae.checkpoint import load_tensors
+from pyro_textvae.checkpoint import load_tensors, save_tensors
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.decay import DECAYS, zhu2020
 from pyro_textvae.objective import Objective, TextELBO
 from pyro_textvae.recipes import Recipe, compose, recipes
-from pyro_textvae.run import Run
+from pyro_textvae.run import Run, best_of
 from pyro_textvae.schedules import Linear
 from pyro_textvae.size import Size
 from pyro_textvae.terms import KL, BetaELBO, Reconstruction
@@ -353,6 +354,41 @@ def test_patience_counts_from_the_end_of_the_warm_up_even_if_nothing_gets_better
     assert len(run.history) == 4 + 3
 
 
+@pytest.mark.parametrize("epochs", [(10,), (2, 4, 7, 10)], ids=["at once", "in parts"])
+def test_the_best_epoch_is_chosen_among_those_after_the_warm_up(tmp_path, monkeypatch, epochs):
+    """The loss at full weight is lowest in the first epoch, whose weights another objective made."""
+    losses = iter([50.0, 60.0, 55.0, 80.0, 75.0, 70.0, 61.0, 62.0, 63.0, 64.0])
+    monkeypatch.setattr(loop.Loop, "_validate", lambda self: {"loss": next(losses)})
+    updates = len(Batches(Corpus.open(some_texts()).splits["train"], 16))
+    chosen = []
+    for planned in epochs:
+        run = train_tiny("annealed_vae", tmp_path, epochs=planned, warm_up=4 * updates, resume=planned > epochs[0])
+        chosen.append(load_tensors(tmp_path / "best.safetensors")[1]["epoch"])
+        assert run.best["epoch"] == chosen[-1]
+    assert chosen == ([7] if len(epochs) == 1 else [1, 4, 7, 7])  # of the first two parts only one reaches its end
+    assert [row["schedules_ended"] for row in run.history] == [False] * 3 + [True] * 7
+
+
+def test_a_cycle_counts_from_where_it_first_rose_to_the_end(tmp_path):
+    updates = len(Batches(Corpus.open(some_texts()).splits["train"], 16))
+    run = train_tiny("cyclic_vae", tmp_path, epochs=4, period=3 * updates)
+    assert [row["schedules_ended"] for row in run.history] == [False, True, True, True]
+
+
+def test_a_training_shorter_than_its_schedule_says_so_before_it_begins(tmp_path, capfd):
+    train_tiny("annealed_vae", tmp_path / "short", epochs=1, warm_up=7, progress=True)
+    assert "do not reach their final values in the 6 updates that are planned" in "".join(capfd.readouterr())
+    train_tiny("annealed_vae", tmp_path / "long", epochs=2, warm_up=7, progress=True)
+    assert "final values" not in "".join(capfd.readouterr())
+
+
+def test_the_rows_of_an_older_version_were_all_chosen_from_and_still_are():
+    old = [{"epoch": n, "valid_loss": loss} for n, loss in ((1, 5.0), (2, 7.0))]
+    late = {"epoch": 3, "schedules_ended": True, "valid_loss": 6.0}
+    assert best_of([*old, late], "loss")["epoch"] == 1
+    assert best_of([*old, late | {"valid_loss": 4.0}], "loss")["epoch"] == 3
+
+
 def test_the_validation_loss_has_every_schedule_at_its_end(tmp_path):
     row = train_tiny("annealed_vae", tmp_path, epochs=1, warm_up=10_000).history[0]
     nll = row["valid_reconstruction_nats_per_sentence"] + row["valid_kl_z_nats_per_sentence"]
@@ -367,13 +403,41 @@ def test_a_row_of_the_history_has_the_documented_keys(tmp_path):
     batches = len(Batches(Corpus.open(some_texts()).splits["train"], 16))
     assert [row["step"] for row in run.history] == [batches, 2 * batches]
     row = run.history[0]
-    assert list(row)[:5] == ["epoch", "step", "seconds", "tokens_per_second", "learning_rate"]
+    first = ["epoch", "step", "seconds", "tokens_per_second", "learning_rate", "schedules_ended", "cpu_seconds"]
+    assert list(row)[:7] == first
     trained = {"reconstruction", "kl_z", "kl_c", "elbo", "loss", "dispersion"}
     assert {f"train_{name}" for name in trained} <= row.keys()
     measured = {"loss", "nll_elbo_nats_per_sentence", "kl_z_nats_per_sentence", "active_units"}
     assert {f"valid_{name}" for name in measured} <= row.keys()
-    assert all(name.startswith(("train_", "valid_")) for name in list(row)[5:])
+    assert all(name.startswith(("train_", "valid_")) for name in list(row)[7:])
     assert row["seconds"] > 0 and row["tokens_per_second"] > 0
+
+
+def test_cpu_time_is_summed_over_an_epochs_updates_also_when_it_is_interrupted(tmp_path, monkeypatch):
+    """The clock gains 3 seconds with every look, so an update takes 3, whatever else the machine does."""
+    looks = itertools.count(step=3)
+    monkeypatch.setattr(loop.time, "process_time", lambda: float(next(looks)))
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 9, loop.Loop, "_note")
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny("vae", tmp_path)
+    time_so_far = load_tensors(tmp_path / "last.safetensors")[1]["place"]["cpu_seconds"]
+    assert time_so_far == 3 * 3.0  # of the second epoch
+    run = train_tiny("vae", tmp_path, resume=True)
+    updates = run.history[0]["step"]
+    assert [row["cpu_seconds"] for row in run.history] == [3.0 * updates, 3.0 * updates]
+
+
+def test_an_epoch_begun_by_a_version_without_cpu_time_has_none(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2, loop.Loop, "_note")
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny("vae", tmp_path)
+    tensors, state = load_tensors(tmp_path / "last.safetensors")
+    del state["place"]["cpu_seconds"]
+    save_tensors(tmp_path / "last.safetensors", tensors, state)
+    run = train_tiny("vae", tmp_path, resume=True)
+    assert ["cpu_seconds" in row for row in run.history] == [False, True]
 
 
 def test_the_mean_of_an_epoch_is_over_sentences_not_batches(tmp_path):
@@ -463,7 +527,15 @@ def test_poisoned_weights_stop_training_at_that_step_and_the_checkpoint_before_i
     ):
         train_tiny("vae", tmp_path, epochs=3)
     tensors, state = load_tensors(tmp_path / "last.safetensors")
-    assert state["place"] == {"epoch": 1, "batch": 0, "step": 6, "seconds": 0.0, "tokens": 0, "sentences": 0}
+    assert state["place"] == {
+        "epoch": 1,
+        "batch": 0,
+        "step": 6,
+        "seconds": 0.0,
+        "cpu_seconds": 0.0,
+        "tokens": 0,
+        "sentences": 0,
+    }
     assert all(torch.isfinite(value).all() for value in tensors.values() if value.is_floating_point())
 
 

@@ -21,7 +21,7 @@ from pyro_textvae.run import Run
 from pyro_textvae.training import train
 
 TINY: dict[str, Any] = dict(hidden=16, embedding=8, latent=4, batch_size=16, finish=False, progress=False)
-WALL_CLOCK = ("seconds", "tokens_per_second")
+CLOCKS = ("seconds", "cpu_seconds", "tokens_per_second")
 """What two runs of the same settings differ in."""
 
 _ROOT = Path(__file__).parents[1]
@@ -45,16 +45,17 @@ def train_tiny(model: str, output: Path, data: Any = None, **options: Any) -> Ru
 
 
 def contents(directory: Path) -> dict[str, Any]:
-    """All that a run holds, but for the wall clock: tensors, places, rows, settings."""
+    """All that a run holds, but for what clocks say: tensors, places, rows, settings."""
     found: dict[str, Any] = {}
     for name in ("best.safetensors", "last.safetensors"):
         tensors, state = load_tensors(directory / name)
-        state.get("place", {}).pop("seconds", None)
+        for key in CLOCKS:
+            state.get("place", {}).pop(key, None)
         for row in state.get("rows", []):
-            for key in WALL_CLOCK:
+            for key in CLOCKS:
                 row.pop(key)
         found |= {f"{name} {key}": value for key, value in tensors.items()} | {f"{name} state": state}
-    found["history"] = [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in Run(directory).history]
+    found["history"] = [{k: v for k, v in row.items() if k not in CLOCKS} for row in Run(directory).history]
     for name in ("corpus.json", "vocabulary.json"):
         found[name] = json.loads((directory / name).read_text())
     recipe = json.loads((directory / "recipe.json").read_text())

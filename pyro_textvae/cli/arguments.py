@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 from pyro_textvae.errors import did_you_mean
 
@@ -32,6 +33,14 @@ Texts = Annotated[
 ]
 FailOn = Annotated[
     State | None,
+    PrimitiveConstructorSpec(  # or else tyro would list None, which is what stands there without the option
+        nargs=1,
+        metavar="STATE",
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: value is None or value in get_args(State),
+        str_from_instance=lambda value: [str(value)],
+        choices=get_args(State),
+    ),
     arg(
         metavar="STATE",
         help=f"exit with code 3 if the verdict is {', '.join(get_args(State)[:-1])} or {get_args(State)[-1]}; "

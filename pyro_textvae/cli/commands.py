@@ -5,6 +5,7 @@ What needs torch is imported when a command runs, so that help does not wait for
 
 import inspect
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,9 +28,11 @@ from pyro_textvae.cli.arguments import (
     open_run,
     read_texts,
 )
+from pyro_textvae.options import describe
 
 if TYPE_CHECKING:
     from pyro_textvae.evaluation import Verdict
+    from pyro_textvae.run import Run
 
 FAILED_ON = 3
 
@@ -94,7 +97,7 @@ def recipes(
         if known_options:
             lines += ["", f"{titles[group]}:"]
         for option, (kind, default) in known_options.items():
-            lines.append(f"  {f'{option}={options.plain(default)}':<32} {options.describe(kind)}")
+            lines.append(f"  {f'{option}={options.plain(default)}':<32} {describe(kind)}")
     first = next(iter(about[name]["options"].items()), ("hidden", 256))
     lines += ["", f"to change one: pyro-textvae train {name} --set {first[0]}={options.plain(first[1])}"]
     return Answer("\n".join(lines), about, as_json)
@@ -231,7 +234,7 @@ def table(
 
 def verdict(run: RunDirectory, *, fail_on: FailOn = None, as_json: AsJson = False) -> Answer:
     """Say whether a run is healthy or has collapsed, why, and what to try."""
-    judged = open_run(run).verdict
+    judged = _verdict_of(open_run(run))
     return _judged(str(judged), _verdict_data(judged), judged, fail_on, as_json)
 
 
@@ -271,7 +274,14 @@ def evaluate(
         batch_size=batch_size,
     )
     width = max(map(len, measured), default=0)
-    return Answer("\n".join(f"{name:<{width}}  {number:.4f}" for name, number in measured.items()), measured, as_json)
+    note = (
+        "note: BLEU is 0 because not one run of four words was decoded right (it is not smoothed); on few sentences "
+        "this says little"
+        if any(name.startswith("reconstruction_bleu_") and number == 0 for name, number in measured.items())
+        else ""
+    )
+    text = "\n".join(f"{name:<{width}}  {number:.4f}" for name, number in measured.items())
+    return Answer(text, measured, as_json, warning=note)
 
 
 def generation(
@@ -362,7 +372,7 @@ def compare(
 
     text = figures.compare_table(opened)
     about: dict[str, Any] = {
-        str(run.directory): {"recipe": run.name, "verdict": _verdict_data(run.verdict), "metrics": run.metrics}
+        str(run.directory): {"recipe": run.name, "verdict": _verdict_data(_verdict_of(run)), "metrics": run.metrics}
         for run in opened
     }
     if output is not None:
@@ -611,6 +621,18 @@ def _judged(text: str, about: dict[str, Any], judged: "Verdict", fail_on: State 
     )
     warning = f"failed: the verdict is {judged.state}, and --fail-on is {fail_on}" if failed else ""
     return Answer(text, about, as_json, FAILED_ON if failed else 0, warning)
+
+
+def _verdict_of(run: "Run") -> "Verdict":
+    """A run's verdict; one that was never evaluated, as after Ctrl-C, is told what to type."""
+    if not run.metrics:
+        directory = shlex.quote(str(run.directory))
+        raise ValueError(
+            f"{run.directory} has not been evaluated, as where training was stopped: go on with the 'train' command "
+            "that began it and --resume, or have it judged as it is, after: "
+            f"pyro-textvae evaluate {directory} --split valid"
+        )
+    return run.verdict
 
 
 def _verdict_data(judged: "Verdict") -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """`--set name=value`: options of the recipe, sizes, training and corpus, checked before anything is read."""
 
-import inspect
 import json
-from collections.abc import Iterable, Sequence
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterable
+from typing import Any
+
+from pyro_textvae.options import Kinds, describe, fits
 
 FLAGS = ("data", "output", "epochs", "seed", "device", "resume", "protocol", "init_from")
 """Options of train() that have a flag of their own."""
@@ -56,52 +56,12 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def every(model: str) -> dict[str, dict[str, tuple[Any, Any]]]:
+def every(model: str) -> dict[str, Kinds]:
     """What --set takes for a recipe: group -> name -> (type, default)."""
-    from pyro_textvae.corpus import Corpus
-    from pyro_textvae.recipes import recipes
-    from pyro_textvae.size import Size
-    from pyro_textvae.training import Training
+    from pyro_textvae.training import options_of
 
-    hidden = {"size", "vocabulary", "data", *FLAGS}
-    groups = {"recipe": recipes()[model], "sizes": Size, "training": Training, "corpus": Corpus.open}
-    found: dict[str, dict[str, tuple[Any, Any]]] = {}
-    for group, source in groups.items():
-        hints = get_type_hints(source)
-        found[group] = {
-            name: (hints.get(name, Any), parameter.default)
-            for name, parameter in inspect.signature(source).parameters.items()
-            if name not in hidden
-        }
-    return found
-
-
-def fits(value: Any, kind: Any) -> bool:
-    """Whether a value may be of a type; what is not a number or a choice is for train() to judge."""
-    if get_origin(kind) in (Union, UnionType):
-        return any(fits(value, each) for each in get_args(kind))
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if kind is type(None):
-        return value is None
-    if kind is bool:
-        return isinstance(value, bool)
-    if kind in (int, float):
-        return isinstance(value, int | kind) and not isinstance(value, bool)
-    return isinstance(value, str | list if get_origin(kind) is Sequence else str) if kind is not Any else True
-
-
-def describe(kind: Any) -> str:
-    """A type in words.
-
-    >>> describe(int | Literal["auto"])
-    "a whole number or 'auto'"
-    """
-    if get_origin(kind) in (Union, UnionType):
-        return " or ".join(describe(each) for each in get_args(kind))
-    if get_origin(kind) is Literal:
-        return " or ".join(map(repr, get_args(kind)))
-    if get_origin(kind) is Sequence:
-        return 'a list such as ["act", "emotion"]'
-    words = {int: "a whole number", float: "a number", bool: "true or false", type(None): "null", str: "a string"}
-    return words.get(kind, "a path")
+    groups = {"recipe": "recipe", "size": "sizes", "training": "training", "corpus": "corpus"}
+    return {
+        groups[group]: {name: what for name, what in known.items() if name not in FLAGS}
+        for group, known in options_of(model).items()
+    }

@@ -37,7 +37,7 @@ from pyro_textvae.evaluation.likelihood import (
 )
 from pyro_textvae.evaluation.probes import BagOfWordsProbe, OrderSensitivity
 from pyro_textvae.evaluation.reconstruction import From, noisy_reconstruction, reconstruction_bleu
-from pyro_textvae.evaluation.verdict import CollapseWarning, Verdict, judge
+from pyro_textvae.evaluation.verdict import CollapseWarning, Verdict, judge, train_longer
 from pyro_textvae.priors import Mixture, StandardNormal, WithClasses
 from pyro_textvae.vae import TextVAE
 
@@ -47,6 +47,7 @@ __all__ = [
     "Generation",
     "LanguageModelBudget",
     "judge",
+    "train_longer",
     "Verdict",
     "CollapseWarning",
     "Classification",

@@ -23,7 +23,6 @@ the sentences their topic, one of eight. So an accuracy above chance does not sa
 import copy
 import csv
 import io
-import statistics
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -40,6 +39,7 @@ from pyro_textvae.corpus import Corpus, Split
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation.codes import batches_of, code_of, evaluating, mean_code
 from pyro_textvae.posteriors import BatchNormalised
+from pyro_textvae.shown import Spread, markdown
 from pyro_textvae.vae import TextVAE
 
 COUNTS = (100, 500, 1000, 2000, 10_000)
@@ -165,12 +165,11 @@ class Classification:
 
     def mean(self, labels: int) -> float:
         """Mean accuracy over the seeds, with that many labels."""
-        return statistics.fmean(self.accuracies[labels])
+        return Spread.of(self.accuracies[labels]).mean
 
     def standard_deviation(self, labels: int) -> float | None:
         """Of the accuracy over the seeds; None for one seed."""
-        found = self.accuracies[labels]
-        return statistics.stdev(found) if len(found) > 1 else None
+        return Spread.of(self.accuracies[labels]).deviation
 
     def predict(self, texts: Sequence[str]) -> list[Hashable]:
         """The class of each text, by the classifier of the most labels and the first seed."""
@@ -211,10 +210,7 @@ class Classification:
 
 
 def _cell(result: Classification, count: int) -> str:
-    if count not in result.accuracies:
-        return "-"
-    deviation = result.standard_deviation(count)
-    return f"{result.mean(count):.3f}" + (f" ± {deviation:.3f}" if deviation is not None else "")
+    return f"{Spread.of(result.accuracies[count]):.3f}" if count in result.accuracies else "-"
 
 
 def accuracy_table(results: Mapping[str, Classification], form: Literal["markdown", "csv"] = "markdown") -> str:
@@ -231,15 +227,12 @@ def accuracy_table(results: Mapping[str, Classification], form: Literal["markdow
                 writer.writerow([name, each.method, each.column, *numbers])
         return lines.getvalue().rstrip()
     counts = sorted({count for each in results.values() for count in each.accuracies})
-    rows = [
-        ["", "method", "majority", *(f"{count:,}" for count in counts)],
-        ["---", "---", *["---:"] * (1 + len(counts))],
-        *(
-            [name, each.method, f"{each.majority:.3f}", *(_cell(each, count) for count in counts)]
-            for name, each in results.items()
-        ),
+    head = ["", "method", "majority", *(f"{count:,}" for count in counts)]
+    body = [
+        [name, each.method, f"{each.majority:.3f}", *(_cell(each, count) for count in counts)]
+        for name, each in results.items()
     ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return "\n".join(markdown(head, body, right=range(2, len(head))))
 
 
 def classify(
@@ -392,20 +385,20 @@ def fine_tune(vae: TextVAE, split: Split, labels: np.ndarray, classes: int, seed
     rest, watched = split.take(np.flatnonzero(~held)), split.take(np.flatnonzero(held))
     truth = torch.from_numpy(labels[held].astype(np.int64))
     best, least = 0, float("inf")
-    for turn, logits in enumerate(_fine_tuning(vae, rest, labels[~held], classes, seed)):
+    for turn, logits in enumerate(_fine_tuning(vae, rest, labels[~held], classes, seed, MOST_TURNS)):
         loss = F.cross_entropy(torch.from_numpy(in_order(vae, watched, logits)), truth).item()
         if loss < least:
             best, least = turn, loss
         elif turn - best >= PATIENCE:
             break
-    logits = next(islice(_fine_tuning(vae, split, labels, classes, seed), best, None))
+    logits = next(islice(_fine_tuning(vae, split, labels, classes, seed, best + 1), best, None))
     return lambda split: in_order(vae, split, logits).argmax(-1)
 
 
 def _fine_tuning(
-    vae: TextVAE, split: Split, labels: np.ndarray, classes: int, seed: int
+    vae: TextVAE, split: Split, labels: np.ndarray, classes: int, seed: int, turns: int
 ) -> Iterator[Callable[[TextVAE, Batch], Tensor]]:
-    """Train for MOST_TURNS; after each give the function to the logits (B, classes), in evaluation mode."""
+    """Train for so many turns; after each give the function to the logits (B, classes), in evaluation mode."""
     torch.manual_seed(seed)
     device = next(vae.parameters()).device
     codes = torch.from_numpy(in_order(vae, split, mean_code)).float().to(device)
@@ -428,21 +421,25 @@ def _fine_tuning(
     def logits(_: TextVAE, batch: Batch) -> Tensor:
         return head((mean_code(tuned, batch) - centre) / scale)
 
-    for turn in range(MOST_TURNS):
-        model.train()
-        head.train()
-        for module in model.modules():
-            if isinstance(module, BatchNormalised):
-                module.eval()
-        with torch.enable_grad():
-            for epoch in range(turn * passes, (turn + 1) * passes):
-                for batch in Batches(split, BATCH_SIZE, seed=seed, epoch=epoch):
-                    batch = batch.to(device)
-                    loss = F.cross_entropy(logits(vae, batch), truth[batch.index])
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                    nn.utils.clip_grad_norm_([*model.parameters(), *head.parameters()], CLIP)
-                    optimizer.step()
-        model.eval()
-        head.eval()
-        yield logits
+    updates = turns * passes * len(Batches(split, BATCH_SIZE))
+    name = f"fine-tuning, {len(split):,} labels"
+    with tqdm(total=updates, desc=name, unit="update", leave=False, disable=None) as bar:
+        for turn in range(turns):
+            model.train()
+            head.train()
+            for module in model.modules():
+                if isinstance(module, BatchNormalised):
+                    module.eval()
+            with torch.enable_grad():
+                for epoch in range(turn * passes, (turn + 1) * passes):
+                    for batch in Batches(split, BATCH_SIZE, seed=seed, epoch=epoch):
+                        batch = batch.to(device)
+                        loss = F.cross_entropy(logits(vae, batch), truth[batch.index])
+                        optimizer.zero_grad(set_to_none=True)
+                        loss.backward()
+                        nn.utils.clip_grad_norm_([*model.parameters(), *head.parameters()], CLIP)
+                        optimizer.step()
+                        bar.update()
+            model.eval()
+            head.eval()
+            yield logits

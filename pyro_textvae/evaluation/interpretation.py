@@ -18,6 +18,11 @@ PRIOR_WORDS = 1000.0
 """Words that each side of a comparison is taken to have said already, with the frequencies of all sentences: rare words
 have to be said that much more often by a component before they count as its own."""
 
+SCORES = (
+    "A word's score says how surely the component has it more often than all others together: a z-score of log odds, "
+    "where 2 is seldom chance."
+)
+
 
 @dataclass(frozen=True)
 class Component:
@@ -50,7 +55,8 @@ class Components(list[Component]):
     """The components of a mixture, variable after variable; prints as a page."""
 
     def __str__(self) -> str:
-        return "\n\n".join(map(str, self))
+        scored = any(each.words for each in self)
+        return "\n\n".join([*([SCORES] if scored else []), *map(str, self)])
 
     def data(self) -> list[dict[str, Any]]:
         """For JSON."""

@@ -40,7 +40,8 @@ def reconstruction_bleu(
     Up to 4-grams, no smoothing, words as the model has them (so <unk> matches <unk>, and a sentence longer than
     `max_length` words loses by the brevity penalty). The name says how z was chosen and decoded, since both move it by
     much: the code released with Zhu et al. (2020) decodes greedily from one draw. An empty hypothesis counts as one of
-    no words. To be called inside `evaluating`, whose seed the sampled words come from.
+    no words. It is 0 where not one run of four words is right, as on a few sentences it often is: that is no measure.
+    To be called inside `evaluating`, whose seed the sampled words come from.
 
     Raises ValueError for a model without a code and ImportError where sacrebleu is missing.
     """

@@ -12,7 +12,7 @@ modes. Others that hold as well are named among the reasons.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +42,9 @@ sentence costs has no cap, and is no less than what the decoder gains over its o
 
 DISPERSION_THAT_COSTS = 1.0
 """Nats a sentence: a smaller dispersion is no harm, whatever else it is compared with."""
+
+STILL_FALLING = 0.002
+"""Of the loss: an epoch that lowers it by more is not the last that pays. A fifth of a nat in 100 nats a sentence."""
 
 
 class CollapseWarning(UserWarning):
@@ -86,6 +89,17 @@ def judge(metrics: Mapping[str, float]) -> Verdict:
     first, *others = found
     also = tuple(f"also {other.state}: {other.reasons[0]}" for other in others)
     return Verdict(first.state, first.reasons + also, first.advice)
+
+
+def train_longer(losses: Sequence[float]) -> str:
+    """Advice, where the last of the validation losses, nats a sentence after each epoch, was still falling; or ""."""
+    if len(losses) < 2 or losses[-1] > min(losses):
+        return ""
+    gain = losses[-2] - losses[-1]
+    share = gain / abs(losses[-2]) if losses[-2] else 0.0
+    if share <= STILL_FALLING:
+        return ""
+    return f"train longer: the loss was still falling, by {gain:.2f} nats a sentence ({share:.1%}) in the last epoch"
 
 
 def _posterior(metrics: Mapping[str, float]) -> Verdict | None:

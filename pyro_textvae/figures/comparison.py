@@ -8,6 +8,7 @@ from pyro_textvae.figures import latents
 from pyro_textvae.figures.points import pca, read
 from pyro_textvae.figures.style import INK, Groups, colour_of_state, corpus_of, entropy_of, header, new_figure, state_of
 from pyro_textvae.recipes import recipes
+from pyro_textvae.shown import markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +106,7 @@ def compare_table(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid
     if any(floor is not None for floor in floors.values()):
         head.append("true entropy")
     head += [name.replace("_", " ") + " (chance)" for name in labels]
-    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
+    body = []
     for name, run in named.items():
         each = metrics[name]
         cells = [name, state_of(run), *(_cell(each, metric) for metric in present)]
@@ -114,8 +115,8 @@ def compare_table(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid
         cells += [
             f"{each[metric]:.2f} ({each[metric + '_chance']:.2f})" if metric in each else "-" for metric in labels
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        body.append(cells)
+    return "\n".join(markdown(head, body, right=range(2, len(head))))
 
 
 def _of_one_variable(name: str) -> bool:

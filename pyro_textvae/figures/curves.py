@@ -49,7 +49,7 @@ def training_curves(run: "Run") -> "Figure":
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _frame(axes, rows)
         panel(axes, rows, run)
-    best = _best(run, rows)
+    best = int(run.best["epoch"])
     header(figure, told(run), f"{len(rows)} epochs, the best weights after epoch {best} (dotted)", state_of(run))
     for axes in figure.axes:
         axes.axvline(best, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
@@ -194,8 +194,3 @@ def _finish(axes: "Axes", title: str, unit: str, from_zero: bool = True, reach: 
         axes.set_ylim(min(low, 0.0) if low < -0.05 * high else 0.0, max(high, reach))
     if len(axes.get_legend_handles_labels()[0]) > 1:
         axes.legend(frameon=False, fontsize=8, loc="best", handlelength=1.8)
-
-
-def _best(run: "Run", rows: Sequence[dict[str, float]]) -> int:
-    chosen = "valid_loss" if run.recipe["training"]["select"] == "loss" else "valid_nll_elbo_nats_per_sentence"
-    return int(min(rows, key=lambda row: row.get(chosen, math.inf))["epoch"])

@@ -155,6 +155,8 @@ def _meaning(name: str) -> str:
         n = name.split("_")[1]
         what = "as many training sentences" if name.endswith("_train") else "the generated text"
         return f"share of different {n}-grams among all of {what}"
+    if name.startswith("reconstruction_bleu_"):
+        return "0 to 100, unsmoothed: 0 where not one run of four words is right, as happens on few sentences"
     if name.startswith("homogeneity_"):
         return (
             "of shuffled labels: the floor to read it against"

@@ -177,14 +177,19 @@ def measured(which: Table, run: Run, samples: int, device: Any) -> None:
     """Measure a run's best weights as its table does, into MEASUREMENT."""
     run.vae.to(device)
     numbers = which.measure.numbers(run, samples)
-    write_json(run.directory / MEASUREMENT, {"table": which.name, "samples": samples, "numbers": numbers})
+    kept = {"table": which.name, "samples": samples, "constants": which.measure.constants(), "numbers": numbers}
+    write_json(run.directory / MEASUREMENT, kept)
 
 
 def _measurement(which: Table, directory: Path, samples: int) -> page.Measured | None:
     """What was measured of a run; None if it is not trained, or not measured yet as this table does."""
     path = directory / MEASUREMENT
     found = read_json(path) if path.exists() else {}
+    measure = which.measure
+    constants = found.get("constants", measure.first)
     if (found.get("table"), found.get("samples")) != (which.name, samples):
+        return None
+    if _jsonable(dict(constants)) != _jsonable(dict(measure.constants())):
         return None
     return page.Measured(Run(directory), found["numbers"])
 

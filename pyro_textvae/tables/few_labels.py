@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pyro_textvae.corpus import Corpus
+from pyro_textvae.evaluation import classification
 from pyro_textvae.evaluation.classification import COUNTS, Labelled
+from pyro_textvae.evaluation.collapse import MOST_SENTENCES
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Found, Measure
 
@@ -36,6 +38,25 @@ class FewLabels(Measure):
         **{accuracy(method, count): f"{method}, {count:,}" for method in METHODS for count in COUNTS},
     }
     short = ("KL", *(f"frozen, {count:,}" for count in COUNTS))
+
+    first = {
+        "most_sentences": 10_000,
+        "methods": {"frozen": {}, "drawn": {"draws": True}, "fine-tuned": {"fine_tuned": True}},
+        "counts": [100, 500, 1000, 2000, 10_000],
+        "regression": {"C_GRID": [0.01, 0.1, 1.0, 10.0, 100.0], "FOLDS": 5},
+        "fine_tuning": {
+            "LEARNING_RATE": 1e-3, "BATCH_SIZE": 16, "CLIP": 5.0, "DROPOUT": 0.5, "UPDATES_PER_TURN": 100,
+            "MOST_TURNS": 20, "PATIENCE": 3,
+        },
+    }  # fmt: skip
+
+    def constants(self) -> Mapping[str, Any]:
+        """The names in capitals are those of evaluation/classification.py."""
+        own = {"most_sentences": MOST_SENTENCES, "methods": METHODS, "counts": COUNTS}
+        return own | {
+            part: {name: getattr(classification, name) for name in self.first[part]}
+            for part in ("regression", "fine_tuning")
+        }
 
     def check(self, corpus: Corpus) -> None:
         Labelled.of_corpus(corpus, None)

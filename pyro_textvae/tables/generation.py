@@ -1,8 +1,10 @@
 """The measure of the DEM-VAE paper: generated text, reconstruction, likelihood, and what the discrete code tells."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pyro_textvae.evaluation import collapse
 from pyro_textvae.evaluation.language_model import LanguageModelBudget
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Found, Measure
@@ -53,6 +55,24 @@ class Generation(Measure):
         **REDRAWN,
     }
     short = ("reverse PPL", "BLEU", "NLL (IW)", "KL", "I(c;x)", "KL of components")
+
+    first = {
+        "most_sentences": 10_000,
+        "least_share_of_a_component": 0.1,
+        "sentences_per_sample": 500,
+        "language_model": {
+            "embedding": 64, "hidden": 128, "layers": 1, "dropout": 0.3, "epochs": 4, "batch_size": 32,
+            "learning_rate": 3e-3, "clip": 5.0,
+        },
+    }  # fmt: skip
+
+    def constants(self) -> Mapping[str, Any]:
+        return {
+            "most_sentences": collapse.MOST_SENTENCES,
+            "least_share_of_a_component": collapse.LEAST_SHARE_OF_A_COMPONENT,
+            "sentences_per_sample": SENTENCES_PER_SAMPLE,
+            "language_model": asdict(LANGUAGE_MODEL),
+        }
 
     def numbers(self, run: Run, samples: int) -> dict[str, float | list[float]]:
         run.evaluate("valid")

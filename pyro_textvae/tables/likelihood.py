@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pyro_textvae.evaluation.collapse import MOST_SENTENCES
+from pyro_textvae.evaluation.collapse import LARGEST_VARIANCE_OF_AN_IDLE_UNIT, MOST_SENTENCES
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Found, Measure
 
@@ -29,6 +29,10 @@ class Likelihood(Measure):
         "active_units": "AU",
     }
     short = ("NLL (IW)", "KL", "MI (aggregate)", "AU")
+    first = {"most_sentences": 10_000, "variance_of_an_idle_unit": 0.01}
+
+    def constants(self) -> Mapping[str, Any]:
+        return {"most_sentences": MOST_SENTENCES, "variance_of_an_idle_unit": LARGEST_VARIANCE_OF_AN_IDLE_UNIT}
 
     def numbers(self, run: Run, samples: int) -> dict[str, float | list[float]]:
         run.evaluate("valid")

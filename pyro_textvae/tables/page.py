@@ -8,13 +8,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pyro_textvae.checkpoint import write_atomically
 from pyro_textvae.run import Run
-from pyro_textvae.tables.rows import Row, Spread, Table
+from pyro_textvae.shown import Spread, markdown
+from pyro_textvae.tables.rows import Row, Table
 
 FILES = ("table.md", "table.csv", "table.png")
+
+Clock = Literal["cpu_seconds", "seconds"]
+"""Columns of a run's history: CPU time and wall time."""
+
+WALL: Mapping[Clock, str] = {"cpu_seconds": "", "seconds": " (wall)"}
+"""What marks a time in the table."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,11 @@ class Line:
     """What the finished runs of a row come to.
 
     measures              those of the table's numbers that all of its runs have
+    clock                 of its time: "cpu_seconds", where all of its runs recorded them, or wall time, "seconds"
     seconds               of training a run, validation not counted
     seconds_per_example   the same for each training sentence that was seen
-    time_ratio            to those of the table's timed row; None where it is not trained
+    time_ratio            to those of the table's timed row, by a clock that both have; None where it is not trained
+    ratio_clock           that clock
     """
 
     row: Row
@@ -41,15 +50,18 @@ class Line:
     epochs: Sequence[int]
     measures: Mapping[str, Spread]
     verdicts: Sequence[str]
+    clock: Clock
     seconds: float
     seconds_per_example: float
     time_ratio: float | None = None
+    ratio_clock: Clock = "seconds"
 
     @classmethod
     def of(cls, row: Row, measured: Sequence[Measured], sentences: int, timed: Sequence[Measured]) -> "Line":
         found, runs = [each.numbers for each in measured], [each.run for each in measured]
-        per_example = statistics.fmean(_seconds_per_example(run, sentences) for run in runs)
-        beside = [_seconds_per_example(each.run, sentences) for each in timed]
+        beside = [each.run for each in timed]
+        clock, ratio_clock = _clock(runs), _clock([*runs, *beside])
+        per_example = _seconds_per_example(runs, sentences, ratio_clock)
         return cls(
             row,
             runs=[str(run.directory) for run in runs],
@@ -61,9 +73,11 @@ class Line:
                 if all(name in each for each in found)
             },
             verdicts=[run.verdict.state for run in runs],
-            seconds=statistics.fmean(_seconds(run) for run in runs),
-            seconds_per_example=per_example,
-            time_ratio=per_example / statistics.fmean(beside) if beside else None,
+            clock=clock,
+            seconds=statistics.fmean(_seconds(run, clock) for run in runs),
+            seconds_per_example=_seconds_per_example(runs, sentences, clock),
+            time_ratio=per_example / _seconds_per_example(beside, sentences, ratio_clock) if beside else None,
+            ratio_clock=ratio_clock,
         )
 
     def data(self) -> dict[str, Any]:
@@ -78,9 +92,11 @@ class Line:
             "epochs": list(self.epochs),
             "measures": {name: asdict(each) for name, each in self.measures.items()},
             "verdicts": list(self.verdicts),
+            "clock": self.clock,
             "seconds": self.seconds,
             "seconds_per_example": self.seconds_per_example,
             "time_ratio": self.time_ratio,
+            "ratio_clock": self.ratio_clock,
             "published": {corpus: dict(numbers) for corpus, numbers in self.row.published.items()},
         }
 
@@ -95,25 +111,25 @@ def lines(table: Table, runs: Mapping[str, Sequence[Measured]], sentences: int) 
     return [Line.of(row, runs[row.name], sentences, timed) for row in table.rows if row.name in runs]
 
 
-def _seconds(run: Run) -> float:
-    return sum(row["seconds"] for stage in run.stages for row in stage.history)
+def _clock(runs: Sequence[Run]) -> Clock:
+    """CPU time, which other work on the machine does not enter, where every epoch of all of them has it."""
+    rows = [row for run in runs for stage in run.stages for row in stage.history]
+    return "cpu_seconds" if all("cpu_seconds" in row for row in rows) else "seconds"
+
+
+def _seconds(run: Run, clock: Clock) -> float:
+    return sum(row[clock] for stage in run.stages for row in stage.history)
 
 
 def _epochs(run: Run) -> int:
     return sum(len(stage.history) for stage in run.stages)
 
 
-def _seconds_per_example(run: Run, sentences: int) -> float:
-    return _seconds(run) / (_epochs(run) * sentences)
+def _seconds_per_example(runs: Sequence[Run], sentences: int, clock: Clock) -> float:
+    return statistics.fmean(_seconds(run, clock) / (_epochs(run) * sentences) for run in runs)
 
 
 # Markdown.
-
-
-def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table."""
-    above, *below = ["| " + " | ".join(each) + " |" for each in (head, *body)]
-    return [above, "|" + "---|" * len(head), *below]
 
 
 def cells(table: Table, found: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
@@ -131,8 +147,8 @@ def cells(table: Table, found: Sequence[Line]) -> tuple[list[str], list[list[str
             _counted(line.verdicts),
             str(len(line.seeds)),
             _range(line.epochs),
-            f"{line.seconds / 60:.1f}",
-            "-" if line.time_ratio is None else f"{line.time_ratio:.2f}",
+            f"{line.seconds / 60:.1f}{WALL[line.clock]}",
+            "-" if line.time_ratio is None else f"{line.time_ratio:.2f}{WALL[line.ratio_clock]}",
             *(line.row.published.get(corpus, {}).get(measure, "") for corpus, measure in published),
         ]
         for line in found
@@ -182,10 +198,10 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any], pictu
         f"Budget `{settings['budget']}`: {budget.summary}. Protocol `{settings['protocol']}`. "
         f"The same for every row: {_said(shared)}."
         + "".join(f" Only for {recipe}: {_said(options)}." for recipe, options in budget.caps.items()),
-        f"{table.measure.about(settings)} Minutes are wall time of training a "
-        "run, the ratio is of it for each sentence seen, so that it does not depend on how many epochs a row took; "
-        "what else the machine did is in both. Columns of the paper are its own, on its own corpora and at its own "
-        "sizes: no goal for ours.",
+        f"{table.measure.about(settings)} Minutes are of training a run, the ratio is of them for each sentence seen, "
+        "so that it does not depend on how many epochs a row took. They are CPU time; (wall) marks wall time, in which "
+        "is what else the machine did: of a run on a GPU, or of one trained before CPU time was recorded. Columns of "
+        "the paper are its own, on its own corpora and at its own sizes: no goal for ours.",
         "\n".join(markdown(*cells(table, found))),
         f"Not trained yet: {', '.join(absent)}." if absent else "",
         "![The table as a picture](table.png)" if pictured else "",
@@ -206,7 +222,8 @@ def comma_separated(table: Table, found: Sequence[Line]) -> str:
     """table.csv: the same with every digit, names and units as in evaluation.json."""
     head = ["row", "recipe", "options", "init_from", "seeds", "epochs"]
     head += [f"{name}{end}" for name in table.measure.titles for end in ("", "_standard_deviation")]
-    head += ["verdicts", "seconds_of_training", "seconds_per_example", f"time_per_example_over_{table.timed}"]
+    head += ["verdicts", "clock", "seconds_of_training", "seconds_per_example"]
+    head += [f"time_per_example_over_{table.timed}", "clock_of_that"]
     head += [f"published_{corpus}_{measure}" for corpus, measure in table.published_columns]
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
@@ -220,7 +237,7 @@ def comma_separated(table: Table, found: Sequence[Line]) -> str:
             [
                 *(line.row.name, line.row.recipe, json.dumps(dict(line.row.options)), line.row.init_from),
                 *(len(line.seeds), _range(line.epochs), *numbers, _counted(line.verdicts)),
-                *(line.seconds, line.seconds_per_example, line.time_ratio),
+                *(line.clock, line.seconds, line.seconds_per_example, line.time_ratio, line.ratio_clock),
                 *(line.row.published.get(corpus, {}).get(measure) for corpus, measure in table.published_columns),
             ]
         )

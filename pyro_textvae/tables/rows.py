@@ -1,12 +1,12 @@
 """What a table is: rows, budgets, protocols and a measure, as data. Nothing here trains."""
 
-import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pyro_textvae.errors import did_you_mean
+from pyro_textvae.shown import Spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,23 +75,8 @@ class Budget:
         return dict(self.caps.get(recipe, {}))
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Mean over seeds and standard deviation (n - 1; None of one value)."""
-
-    mean: float
-    deviation: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f}" + ("" if self.deviation is None else f" ± {self.deviation:.2f}")
-
-
 Found = Mapping[str, Mapping[str, Spread]]
-"""Row -> number -> mean and deviation."""
+"""Row -> number -> mean and deviation over seeds."""
 
 
 class Measure(ABC):
@@ -99,10 +84,16 @@ class Measure(ABC):
 
     titles   number -> the column that it is shown in; a run that lacks one of them shows a dash
     short    titles of those that a terminal has room for
+    first    the constants() of when they were not yet kept beside the numbers, by which numbers without them are judged
     """
 
     titles: ClassVar[Mapping[str, str]]
     short: ClassVar[Sequence[str]]
+    first: ClassVar[Mapping[str, Any]] = {}
+
+    def constants(self) -> Mapping[str, Any]:
+        """What the numbers depend on beside run and samples, JSON-able: where it changes, runs are measured anew."""
+        return {}
 
     def check(self, corpus: "Corpus") -> None:
         """Raise ValueError for a corpus that lacks what is measured, before anything is trained."""

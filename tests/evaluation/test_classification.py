@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import some_texts, train_tiny
+from tqdm import tqdm
 
 from pyro_textvae.evaluation import Classification, accuracy_table, classification
 from pyro_textvae.posteriors import BatchNormalisedMean
@@ -107,6 +108,22 @@ def test_the_run_its_moments_and_the_callers_random_numbers_are_left_bit_for_bit
     assert torch.equal(torch.get_rng_state(), numbers)
     assert not any(module.training for module in informative.vae.modules())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in informative.vae.parameters())
+
+
+def test_fine_tuning_shows_how_far_it_is(themes: Run, short: None, monkeypatch: pytest.MonkeyPatch):
+    bars: list[Any] = []
+
+    class Bar(tqdm):  # as on a terminal
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options | {"disable": False, "file": io.StringIO()})
+            bars.append(self)
+
+    monkeypatch.setattr(classification, "tqdm", Bar)
+    themes.classify(some_texts(), THEMES, counts=(40,), seeds=1, fine_tuned=True)
+    fits, how_long, final = bars
+    assert (fits.n, fits.total) == (1, 1)
+    assert how_long.desc.startswith("fine-tuning, 32 labels") and 0 < how_long.n <= how_long.total
+    assert final.desc.startswith("fine-tuning, 40 labels") and 0 < final.n == final.total
 
 
 def test_fine_tuning_moves_the_encoder_but_not_the_running_moments(
@@ -239,7 +256,7 @@ def test_several_runs_are_rows_and_numbers_of_labels_are_columns():
     results = {"ae": a_result({100: (0.6, 0.8), 1000: (0.9, 0.9)}), "vae": a_result({100: (0.5, 0.6)})}
     assert accuracy_table(results).splitlines() == [
         "|  | method | majority | 100 | 1,000 |",
-        "| --- | --- | ---: | ---: | ---: |",
+        "|---|---|---:|---:|---:|",
         "| ae | frozen | 0.500 | 0.700 ± 0.141 | 0.900 ± 0.000 |",
         "| vae | frozen | 0.500 | 0.550 ± 0.071 | - |",
     ]

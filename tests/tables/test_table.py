@@ -17,11 +17,23 @@ import pytest
 from pyro_textvae import load, train
 from pyro_textvae.cli import main
 from pyro_textvae.loop import Loop
-from pyro_textvae.tables import Budget, FewLabels, Likelihood, Result, Row, Table, engine, table
+from pyro_textvae.shown import Spread
+from pyro_textvae.tables import (
+    Budget,
+    FewLabels,
+    Generation,
+    Likelihood,
+    Measure,
+    Result,
+    Row,
+    Table,
+    engine,
+    likelihood,
+    table,
+)
 from pyro_textvae.tables.few_labels import MAJORITY, METHODS, accuracy
 from pyro_textvae.tables.likelihood import MI, NLL
 from pyro_textvae.tables.page import duration
-from pyro_textvae.tables.rows import Spread
 from pyro_textvae.training import MEASUREMENT
 from tests.tiny import some_texts
 
@@ -104,7 +116,7 @@ def test_numbers_are_mean_and_deviation_over_seeds(made: Result):
 
 def test_time_is_for_each_example_seen_and_beside_the_timed_row(made: Result):
     def an_example(directory: str) -> float:
-        return sum(row["seconds"] for row in load(directory).history) / (2 * 100)
+        return sum(row["cpu_seconds"] for row in load(directory).history) / (2 * 100)
 
     vae = statistics.fmean(map(an_example, made.lines[1].runs))
     assert made.lines[1].time_ratio == pytest.approx(1)
@@ -148,7 +160,7 @@ def test_rows_that_begin_with_an_autoencoder_share_it(data: Path, tmp_path: Path
     assert load(shared).recipe["recipe"] == "beta_vae" and load(shared).recipe["options"]["beta"] == 0
     # Its epochs and its time are theirs, for each of them.
     assert [line.epochs for line in made.lines] == [[4], [4], [4]]
-    assert made.lines[0].seconds == sum(row["seconds"] for stage in runs[0].stages for row in stage.history)
+    assert made.lines[0].seconds == sum(row["cpu_seconds"] for stage in runs[0].stages for row in stage.history)
     # A table that was moved finds it.
     moved = (tmp_path / "t").rename(tmp_path / "elsewhere")
     assert load(moved / "ae+bn" / "seed-0").stages[0].directory.resolve() == moved / "ae" / "seed-0"
@@ -192,6 +204,57 @@ def test_a_run_that_was_trained_on_is_measured_again(made: Result, data: Path, t
         MI,
         "active_units",
     } | {"mutual_information_in_batch_nats"}
+
+
+def test_runs_without_cpu_time_keep_their_wall_time_and_the_page_says_which(made: Result, data: Path, tmp_path: Path):
+    output = tmp_path / "copy"
+    shutil.copytree(made.output, output)
+    for path in output.glob("lm/seed-*/metrics.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            del row["cpu_seconds"]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lm, vae, _ = table(TINY, data, output, budget="smoke", progress=False).lines
+    assert (lm.clock, lm.ratio_clock, vae.clock) == ("seconds", "seconds", "cpu_seconds")
+    wall = [sum(row["seconds"] for row in load(line.runs[0]).history) for line in (lm, vae)]
+    assert lm.seconds == wall[0] and vae.seconds == made.lines[1].seconds
+    walls = [sum(row["seconds"] for row in load(run).history) for run in vae.runs]
+    assert lm.time_ratio == pytest.approx(wall[0] / (sum(walls) / len(walls)))  # never CPU time over wall time
+    text = (output / "table.md").read_text(encoding="utf-8")
+    assert f"| {lm.seconds / 60:.1f} (wall) | {lm.time_ratio:.2f} (wall) |" in text and "| 1.00 |" in text
+
+
+@pytest.mark.parametrize("measure", [Likelihood(), FewLabels(), Generation()], ids=lambda each: type(each).__name__)
+def test_what_was_measured_before_constants_were_kept_still_counts(measure: Measure):
+    """A measure whose constants are changed on purpose is to be taken out of the list above."""
+    assert json.loads(json.dumps(measure.constants())) == json.loads(json.dumps(measure.first))
+
+
+def test_a_changed_constant_of_the_measure_measures_anew_and_nothing_else_does(
+    made: Result, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    output = tmp_path / "copy"
+    shutil.copytree(made.output, output)
+    files = sorted(output.glob(f"*/seed-*/{MEASUREMENT}"))
+    assert len(files) == 4
+    old = json.loads(files[0].read_text())
+    assert old.pop("constants") == Likelihood.first
+    files[0].write_text(json.dumps(old))  # as it was before constants were kept
+    count, numbers = 0, Likelihood.numbers
+
+    def counted(self: Likelihood, *given: Any) -> Any:
+        nonlocal count
+        count += 1
+        return numbers(self, *given)
+
+    monkeypatch.setattr(Likelihood, "numbers", counted)
+    table(TINY, data, output, budget="smoke", progress=False)
+    assert count == 0
+    monkeypatch.setattr(likelihood, "MOST_SENTENCES", 20)
+    assert engine.finished_runs(TINY, output, 3) == {}
+    table(TINY, data, output, budget="smoke", progress=False)
+    assert count == 4
+    assert all(json.loads(path.read_text())["constants"]["most_sentences"] == 20 for path in files)
 
 
 LABELLED = replace(TINY, name="labelled", rows=TINY.rows[1:], measure=FewLabels())
