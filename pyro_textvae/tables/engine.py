@@ -185,11 +185,9 @@ def _measurement(which: Table, directory: Path, samples: int) -> page.Measured |
     """What was measured of a run; None if it is not trained, or not measured yet as this table does."""
     path = directory / MEASUREMENT
     found = read_json(path) if path.exists() else {}
-    measure = which.measure
-    constants = found.get("constants", measure.first)
     if (found.get("table"), found.get("samples")) != (which.name, samples):
         return None
-    if _jsonable(dict(constants)) != _jsonable(dict(measure.constants())):
+    if found.get("constants") != _jsonable(dict(which.measure.constants())):
         return None
     return page.Measured(Run(directory), found["numbers"])
 

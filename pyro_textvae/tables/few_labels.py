@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 METHODS: dict[str, dict[str, Any]] = {"frozen": {}, "drawn": {"draws": True}, "fine-tuned": {"fine_tuned": True}}
 """What of a code is read, and whether the encoder learns with the classifier: options of Run.classify()."""
 
+CLASSIFIERS = (
+    "C_GRID", "FOLDS", "LEARNING_RATE", "BATCH_SIZE", "CLIP", "DROPOUT", "UPDATES_PER_TURN", "MOST_TURNS", "PATIENCE"
+)  # fmt: skip
+"""The constants of evaluation/classification.py that an accuracy depends on."""
+
 MAJORITY = "accuracy_percent_majority"
 
 
@@ -39,24 +44,9 @@ class FewLabels(Measure):
     }
     short = ("KL", *(f"frozen, {count:,}" for count in COUNTS))
 
-    first = {
-        "most_sentences": 10_000,
-        "methods": {"frozen": {}, "drawn": {"draws": True}, "fine-tuned": {"fine_tuned": True}},
-        "counts": [100, 500, 1000, 2000, 10_000],
-        "regression": {"C_GRID": [0.01, 0.1, 1.0, 10.0, 100.0], "FOLDS": 5},
-        "fine_tuning": {
-            "LEARNING_RATE": 1e-3, "BATCH_SIZE": 16, "CLIP": 5.0, "DROPOUT": 0.5, "UPDATES_PER_TURN": 100,
-            "MOST_TURNS": 20, "PATIENCE": 3,
-        },
-    }  # fmt: skip
-
     def constants(self) -> Mapping[str, Any]:
-        """The names in capitals are those of evaluation/classification.py."""
-        own = {"most_sentences": MOST_SENTENCES, "methods": METHODS, "counts": COUNTS}
-        return own | {
-            part: {name: getattr(classification, name) for name in self.first[part]}
-            for part in ("regression", "fine_tuning")
-        }
+        of_classifiers = {name: getattr(classification, name) for name in CLASSIFIERS}
+        return {"most_sentences": MOST_SENTENCES, "methods": METHODS, "counts": COUNTS} | of_classifiers
 
     def check(self, corpus: Corpus) -> None:
         Labelled.of_corpus(corpus, None)

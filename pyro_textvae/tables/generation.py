@@ -56,16 +56,6 @@ class Generation(Measure):
     }
     short = ("reverse PPL", "BLEU", "NLL (IW)", "KL", "I(c;x)", "KL of components")
 
-    first = {
-        "most_sentences": 10_000,
-        "least_share_of_a_component": 0.1,
-        "sentences_per_sample": 500,
-        "language_model": {
-            "embedding": 64, "hidden": 128, "layers": 1, "dropout": 0.3, "epochs": 4, "batch_size": 32,
-            "learning_rate": 3e-3, "clip": 5.0,
-        },
-    }  # fmt: skip
-
     def constants(self) -> Mapping[str, Any]:
         return {
             "most_sentences": collapse.MOST_SENTENCES,

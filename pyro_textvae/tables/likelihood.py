@@ -29,7 +29,6 @@ class Likelihood(Measure):
         "active_units": "AU",
     }
     short = ("NLL (IW)", "KL", "MI (aggregate)", "AU")
-    first = {"most_sentences": 10_000, "variance_of_an_idle_unit": 0.01}
 
     def constants(self) -> Mapping[str, Any]:
         return {"most_sentences": MOST_SENTENCES, "variance_of_an_idle_unit": LARGEST_VARIANCE_OF_AN_IDLE_UNIT}

@@ -84,12 +84,10 @@ class Measure(ABC):
 
     titles   number -> the column that it is shown in; a run that lacks one of them shows a dash
     short    titles of those that a terminal has room for
-    first    the constants() of when they were not yet kept beside the numbers, by which numbers without them are judged
     """
 
     titles: ClassVar[Mapping[str, str]]
     short: ClassVar[Sequence[str]]
-    first: ClassVar[Mapping[str, Any]] = {}
 
     def constants(self) -> Mapping[str, Any]:
         """What the numbers depend on beside run and samples, JSON-able: where it changes, runs are measured anew."""
