@@ -17,16 +17,16 @@ class RecurrentEncoder(nn.Module):
 
     Padding stands after </s>, so a forward pass never sees it before its last state; the backward pass reads each
     sentence reversed inside its own length. No packing: on bucketed batches packing is slower.
+
+    An encoder that reads more than words says how many numbers `more` stand beside each, and what they are in `_embed`.
     """
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, more: int = 0) -> None:
         super().__init__()
-        cell = size.recurrent
+        cell, inputs, layers = size.recurrent, size.embedding + more, size.encoder_layers or size.layers
         self.embedding = nn.Embedding(size.vocabulary, size.embedding)
-        self.forwards = cell(size.embedding, size.hidden, size.layers, batch_first=True)
-        self.backwards = (
-            cell(size.embedding, size.hidden, size.layers, batch_first=True) if size.bidirectional else None
-        )
+        self.forwards = cell(inputs, size.hidden, layers, batch_first=True)
+        self.backwards = cell(inputs, size.hidden, layers, batch_first=True) if size.bidirectional else None
 
     def forward(self, batch: Batch) -> Tensor:
         """Return features of shape (B, H), or (B, 2 H) when bidirectional."""
@@ -37,9 +37,13 @@ class RecurrentEncoder(nn.Module):
         return torch.cat([states, self._last_state(self.backwards, reversed_tokens, batch)], -1)
 
     def _last_state(self, network: nn.RNNBase, tokens: Tensor, batch: Batch) -> Tensor:
-        states, _ = network(self.embedding(tokens))  # (B, T + 1, H)
+        states, _ = network(self._embed(tokens, batch))  # (B, T + 1, H)
         last = batch.lengths[:, None, None].expand(-1, 1, states.size(-1))  # </s> stands at index `lengths`
         return states.gather(1, last).squeeze(1)
+
+    def _embed(self, tokens: Tensor, batch: Batch) -> Tensor:
+        """What the network reads of each token: (B, T + 1, E + more)."""
+        return self.embedding(tokens)
 
 
 class NoEncoder(nn.Module):

@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "distributions", "size", "linear_cross_entropy"),
     ("corpus", "toy"),
     ("batch",),
-    ("encoders", "posteriors", "priors", "decoders"),
+    ("encoders", "posteriors", "priors", "decoders", "nvrnn"),
     ("vae",),
     ("schedules", "objective", "terms", "optim"),
     ("updates", "refine"),
