@@ -35,7 +35,7 @@ def labelled(sentences: list[list[int]] = SENTENCES, labels: list[int] = LABELS)
     return Batch.collate(sentences, {"stars": labels})
 
 
-def a_decoder(code: int = CODE, told: str = "both", **changes: Any) -> NVRNNDecoder:
+def a_decoder(code: int = CODE, told: str = "both", **changes: Any) -> Any:
     given = dict(TOLD[told])
     label = Label(given.pop("label"), SHARES) if "label" in given else None
     decoder = NVRNNDecoder(a_size(**changes), code, label, **given)
