@@ -361,13 +361,15 @@ def _nvrnn(
     objective: TextELBO | None = None,
     bag_of_words: bool = False,
     label: str | None = None,
-    label_shares: Sequence[float] = (),
+    label_shares: Sequence[float] | None = None,
 ) -> Recipe:
     """The NVRNN's networks around a posterior and its prior, or (None) around no code."""
+    if label is None and label_shares is not None:
+        raise ValueError(f"'label_shares' is {label_shares!r}, but no label is told: leave it out, or name the 'label'")
     size, prior = replace(size, cell=size.cell or "lstm"), prior or NoPrior()
 
     def told() -> Label | None:
-        return None if label is None else Label(label, label_shares)
+        return None if label is None else Label(label, label_shares or ())
 
     return compose(
         size,
@@ -394,7 +396,7 @@ def nvrnn(
     size: Size,
     bag_of_words: bool = False,
     label: str | None = None,
-    label_shares: Sequence[float] = (),
+    label_shares: Sequence[float] | None = None,
     beta: float = 1.0,
     warm_up: int = 0,
     shape: Literal["sigmoid", "linear"] = "sigmoid",
@@ -440,7 +442,7 @@ def vmf_nvrnn(
     gradient: Literal["exact", "detached"] = "exact",
     bag_of_words: bool = False,
     label: str | None = None,
-    label_shares: Sequence[float] = (),
+    label_shares: Sequence[float] | None = None,
     estimator: Estimator = "elbo",
 ) -> Recipe:
     """NVRNN on the unit sphere: a von Mises-Fisher posterior of fixed or learnt concentration (Xu & Durrett 2018).
@@ -481,7 +483,7 @@ def vmf_nvrnn(
 
 @recipe
 def nvrnn_lm(
-    size: Size, bag_of_words: bool = False, label: str | None = None, label_shares: Sequence[float] = ()
+    size: Size, bag_of_words: bool = False, label: str | None = None, label_shares: Sequence[float] | None = None
 ) -> Recipe:
     """NVRNN without a code: the language model that it is compared with, told the same (Xu & Durrett 2018)."""
     return _nvrnn(size, bag_of_words=bag_of_words, label=label, label_shares=label_shares)

@@ -107,6 +107,11 @@ def train(
             raise ValueError(f"watch={training.watch} was asked for, but {model!r} has no code to watch: leave it out")
         if init_from is not None:
             _check_source(model, init_from, width)
+            if init_from == "ae" and settings["options"].get("label") is not None:
+                raise ValueError(
+                    "init_from='ae' was given, but an autoencoder's encoder is told no label and does not fit one that "
+                    "is: leave 'init_from' or 'label' out"
+                )
         if init_from not in (None, "ae"):
             adopt(recipe.vae, Run(init_from), corpus.vocabulary.words)
         begun = _prepare(directory, settings, corpus, data, resume)
@@ -203,7 +208,7 @@ def _shares(options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
             )
     counts = np.bincount(corpus.splits["train"].labels[column], minlength=len(corpus.label_names[column]))
     shares = [round(float(share), 6) for share in counts / counts.sum()]
-    if list(options.get("label_shares", ())) not in ([], shares):
+    if options.get("label_shares") is not None and list(options["label_shares"]) != shares:
         raise ValueError(
             f"'label_shares' is {options['label_shares']}, but the classes of {column!r} come in the shares {shares}: "
             "leave 'label_shares' out"

@@ -11,6 +11,7 @@ from tiny import some_texts, train_tiny
 from torch.distributions import kl_divergence
 
 from pyro_textvae.batch import Batch
+from pyro_textvae.cli import commands
 from pyro_textvae.corpus import BOS, EOS, UNK
 from pyro_textvae.distributions import HypersphericalUniform, VonMisesFisher
 from pyro_textvae.nvrnn import Label, NVRNNDecoder, NVRNNEncoder
@@ -379,6 +380,14 @@ def test_a_told_label_is_counted_chosen_and_drawn(runs):
     assert drawn == pytest.approx(shares[names.index("two")], abs=0.03)
 
 
+def test_the_command_line_takes_a_label(runs, tmp_path):
+    where, some = runs["told"].directory, tuple(TEXTS[:2])
+    assert commands.sample(where, count=3, label="two").data == runs["told"].sample(3, label="two")
+    assert commands.reconstruct(where, some, label="two").data[0]["text"] == TEXTS[0]
+    expected = runs["told"].encode(some, labels=["two"] * 2)
+    assert np.allclose(commands.encode(where, some, label="two").data, expected)
+
+
 def test_texts_come_with_the_label_that_a_model_is_told(runs):
     run, some, labels = runs["told"], TEXTS[:5], STARS[:5]
     assert run.encode(some, labels=labels).shape == (5, 4)
@@ -510,6 +519,12 @@ def test_the_spread_of_concentrations_is_in_the_history_and_in_evaluation(runs):
         ("nvrnn", {"label": "labl"}, r"label='labl' is no label column of this corpus \(did you mean 'label'\?\)"),
         ("nvrnn", {"label": "label", "label_shares": [0.5, 0.5]}, "'label_shares' is .*leave 'label_shares' out"),
         ("nvrnn_lm", {"label": "stars"}, "label='stars' is no label column"),
+        ("nvrnn", {"label_shares": [0.5, 0.5]}, "'label_shares' is .*, but no label is told: leave it out, or name"),
+        (
+            "nvrnn",
+            {"label": "label", "init_from": "ae"},
+            "init_from='ae' was given, but an autoencoder's encoder is told",
+        ),
     ],
 )
 def test_an_option_out_of_range_is_refused_before_training(tmp_path, model, options, message):
