@@ -93,6 +93,19 @@ def kim2018(losses: Sequence[float], epochs: int = 30, first_epoch: int = 15, le
     return Decision(factor, stop=factor < least)
 
 
+def xu2018(losses: Sequence[float], epochs: int = 100, factor: float = 1.2, patience: int = 15) -> Decision:
+    """Divide by 1.2 after every epoch without a new best; stop after `patience` of them in a row (Xu & Durrett 2018).
+
+    A new best does not give the rate back. With KL annealing the first epochs, rich in KL that the loss charges in
+    full, count as any others, as released: the rate falls through them, and training may stop before the KL shrinks.
+    """
+    rate, best, since_best = 1.0, float("inf"), 0
+    for loss in losses:
+        since_best = 0 if loss < best else since_best + 1
+        rate, best = (rate / factor if since_best else rate), min(best, loss)
+    return Decision(rate, stop=since_best >= patience)
+
+
 DECAYS: dict[str, Callable[[Sequence[float], int], Decision]] = {
     "none": none,
     "linear": linear,
@@ -100,4 +113,5 @@ DECAYS: dict[str, Callable[[Sequence[float], int], Decision]] = {
     "zhu2020": zhu2020,
     "shi2020": shi2020,
     "kim2018": kim2018,
+    "xu2018": xu2018,
 }

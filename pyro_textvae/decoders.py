@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pyro_textvae.batch import Batch
 from pyro_textvae.corpus import BOS, EOS, PAD, UNK
-from pyro_textvae.encoders import Labeller, at_least_float32
+from pyro_textvae.encoders import Labeller, at_least_float32, beside
 from pyro_textvae.linear_cross_entropy import linear_cross_entropy
 from pyro_textvae.size import Size
 
@@ -24,6 +24,9 @@ class Decoder(nn.Module, ABC):
     A decoder of its own makes its network after `super().__init__`, calls `_make_output` last, and defines `start` and
     `states`. `code` is the width of z; 0 makes it a language model. A state is a tuple of tensors with the sentences on
     their second axis: what it costs to go a word on must not grow with the words before.
+
+    One that is told more of a sentence than z says what in `condition`, and how it is chosen where there is no sentence
+    in `condition_freely`; then `start`, `states` and `step` get z and that, end to end.
     """
 
     def __init__(self, size: Size, code: int) -> None:
@@ -53,6 +56,8 @@ class Decoder(nn.Module, ABC):
 
     def _embed(self, words: Tensor) -> Tensor:
         """Word embeddings (B, T, E), with dropout."""
+        if self.inputless:  # they say nothing: there is nothing to drop
+            return self.embedding(words)
         return F.dropout(self.embedding(words), self.size.dropout, self.training)
 
     def _drop_outputs(self, outputs: Tensor) -> Tensor:
@@ -71,15 +76,42 @@ class Decoder(nn.Module, ABC):
 
     def step(self, words: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
         """One word on: words (B,), code (B, code) to logits (B, V) and the new state."""
-        outputs, state = self.states(words[:, None], code, state)
+        outputs, state = self.states(self._drop_words(words)[:, None], code, state)
         return self.logits(outputs[:, 0]), state
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What it is told of a sentence besides z: then its probability is p(x|z, that)."""
+        return ()
+
+    @property
+    def writes_freely(self) -> bool:
+        """Whether it can write without a sentence to look at."""
+        return True
+
+    def condition(self, code: Tensor, batch: Batch) -> Tensor:
+        """All that a sentence's words depend on: its code, of (B, code), and what else the decoder is told of it."""
+        return code
+
+    def condition_freely(self, code: Tensor, label: int | None = None) -> Tensor:
+        """The same for sentences that are yet to be written, from codes (N, code): what else there is is drawn.
+
+        `label` is a class of the label that the decoder is told; None: drawn. Raises ValueError for a label where it is
+        told none, and for a decoder that cannot write without a sentence to look at.
+        """
+        if label is not None:
+            raise ValueError(
+                f"label={label!r} was asked for, but this decoder is told no label: leave it out, or train 'nvrnn' or "
+                "'vmf_nvrnn' with label=<a label column of the corpus>"
+            )
+        return code
 
     def log_prob(self, code: Tensor, batch: Batch) -> Tensor:
         """log p(x|z) of each sentence, its </s> counted and its <s> not: (B,), nats.
 
         Only real tokens reach the output layer: that is where the time goes.
         """
-        words = self._drop_words(batch.inputs)
+        words, code = self._drop_words(batch.inputs), self.condition(code, batch)
         outputs, _ = self.states(words, code, self.start(code))
         real = outputs.flatten(0, 1).index_select(0, batch.real)  # (N, width)
         targets = batch.targets.flatten().index_select(0, batch.real)
@@ -108,11 +140,11 @@ class Decoder(nn.Module, ABC):
         self.labeller = Labeller(size, self.code)
         return self.labeller
 
-    def label(self, batch: Batch) -> Tensor:
+    def guess(self, batch: Batch) -> Tensor:
         """g(x) of each sentence, (B, code)."""
         return self._labeller()(batch)
 
-    def label_of_drawn(self, code: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def guess_of_drawn(self, code: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """g(x') of sentences drawn from p(x|z) at codes (B, code), and which ended in the batch's length: (B,)."""
         return self._labeller().of_drawn(Sentences(self, code, batch).sample())
 
@@ -121,28 +153,33 @@ class Decoder(nn.Module, ABC):
             raise ValueError("this decoder has no labels: make the recipe by with_self_labelling(...)")
         return self.labeller
 
+    @property
+    def inputless(self) -> bool:
+        """Whether it sees no word at all, only z and that a sentence has begun."""
+        return self.size.word_dropout == 1
+
     def _drop_words(self, words: Tensor) -> Tensor:
-        if not self.training or self.size.word_dropout == 0:
+        """Words replaced by <unk>: all of an inputless decoder's, always, for such is its p(x|z); at another rate
+        some, in training alone, so that what is evaluated is the decoder that sees them."""
+        if self.size.word_dropout == 0 or not (self.training or self.inputless):
             return words
-        drop = torch.rand(words.shape, device=words.device) < self.size.word_dropout
-        return words.masked_fill(drop & (words != BOS) & (words != PAD), UNK)
-
-
-def _beside(vectors: Tensor, code: Tensor) -> Tensor:
-    """z beside the vector of every word: (B, T, N) and (B, code) to (B, T, N + code)."""
-    return torch.cat([vectors, code.unsqueeze(1).expand(-1, vectors.size(1), -1).to(vectors.dtype)], -1)
+        hideable = (words != BOS) & (words != PAD)
+        if not self.inputless:
+            hideable &= torch.rand(words.shape, device=words.device) < self.size.word_dropout
+        return words.masked_fill(hideable, UNK)
 
 
 class RecurrentDecoder(Decoder):
     """An LSTM or GRU that predicts each word from the words before it and from z (Bowman et al. 2016).
 
     z sets the initial state (h = tanh(c), c = W z) and stands beside every word's embedding, as `size.z_enters` says.
+    What else a decoder is told, `more` numbers, stands beside every word's embedding and nowhere else.
     """
 
-    def __init__(self, size: Size, code: int) -> None:
+    def __init__(self, size: Size, code: int, more: int = 0) -> None:
         super().__init__(size, code)
         at_steps = code if size.z_enters in ("steps", "both") else 0
-        self.network = size.recurrent(size.embedding + at_steps, size.hidden, size.layers, batch_first=True)
+        self.network = size.recurrent(size.embedding + at_steps + more, size.hidden, size.layers, batch_first=True)
         at_start = code if size.z_enters in ("state", "both") else 0
         self.start_state = nn.Linear(at_start, size.hidden * size.layers, bias=False) if at_start else None
         self.z_at_steps = at_steps > 0
@@ -163,12 +200,13 @@ class RecurrentDecoder(Decoder):
         layers, hidden = self.size.layers, self.size.hidden
         if self.start_state is None:
             return code.new_zeros(layers, len(code), hidden)
-        return self.start_state(code).unflatten(-1, (layers, hidden)).movedim(1, 0).contiguous()
+        return self.start_state(code[:, : self.code]).unflatten(-1, (layers, hidden)).movedim(1, 0).contiguous()
 
     def states(self, words: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
         inputs = self._embed(words)
-        if self.z_at_steps:
-            inputs = _beside(inputs, code)
+        seen = code if self.z_at_steps else code[:, self.code :]
+        if seen.size(1):
+            inputs = beside(inputs, seen)
         # An LSTM takes and gives a pair of states, a GRU one.
         outputs, after = self.network(inputs, state if len(state) == 2 else state[0])
         return outputs, after if isinstance(after, tuple) else (after,)
@@ -200,7 +238,7 @@ class SkipDecoder(RecurrentDecoder):
 
     def states(self, words: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
         outputs, after = super().states(words, code, state)
-        return _beside(outputs, code), after
+        return beside(outputs, code), after
 
     def _drop_outputs(self, outputs: Tensor) -> Tensor:
         h, z = outputs.split([self.size.hidden, self.code], -1)
@@ -245,7 +283,7 @@ class DilatedDecoder(Decoder):
         return tuple(code.new_zeros(2 * dilation, len(code), self.size.hidden // 2) for dilation in self.dilations)
 
     def states(self, words: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
-        channels, after = self.enter(_beside(self._embed(words), code)), []
+        channels, after = self.enter(beside(self._embed(words), code)), []
         for block, before in zip(self.blocks, state, strict=True):
             channels, last = block(channels, before)
             after.append(last)
@@ -314,9 +352,10 @@ class Sentences(dist.TorchDistribution):
             raise ValueError("draw one sentence for each code at a time: sample_shape must be empty")
         words = torch.full((len(self.code),), BOS, device=self.code.device)
         ended = torch.zeros_like(words, dtype=torch.bool)
-        state, drawn = self.decoder.start(self.code), [words]
+        code = self.decoder.condition(self.code, self.batch)
+        state, drawn = self.decoder.start(code), [words]
         for _ in range(self.event_shape[0] - 1):
-            logits, state = self.decoder.step(words, self.code, state)
+            logits, state = self.decoder.step(words, code, state)
             words = torch.multinomial(logits.float().softmax(-1), 1).squeeze(1).masked_fill(ended, PAD)
             ended = ended | (words == EOS)
             drawn.append(words)

@@ -18,32 +18,47 @@ class RecurrentEncoder(nn.Module):
 
     Padding stands after </s>, so a forward pass never sees it before its last state; the backward pass reads each
     sentence reversed inside its own length. No packing: on bucketed batches packing is slower.
+
+    An encoder that reads more than words says how many numbers `more` stand beside each, and what they are in `told`.
     """
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, more: int = 0) -> None:
         super().__init__()
-        cell = size.recurrent
+        cell, inputs, layers = size.recurrent, size.embedding + more, size.encoder_layers or size.layers
         self.embedding = nn.Embedding(size.vocabulary, size.embedding)
-        self.forwards = cell(size.embedding, size.hidden, size.layers, batch_first=True)
-        self.backwards = (
-            cell(size.embedding, size.hidden, size.layers, batch_first=True) if size.bidirectional else None
-        )
+        self.forwards = cell(inputs, size.hidden, layers, batch_first=True)
+        self.backwards = cell(inputs, size.hidden, layers, batch_first=True) if size.bidirectional else None
 
     def forward(self, batch: Batch) -> Tensor:
         """Return features of shape (B, H), or (B, 2 H) when bidirectional."""
-        return self.read(batch.tokens, batch.lengths, batch.reversed)
+        return self.read(batch.tokens, batch.lengths, batch.reversed, self.told(batch))
 
-    def read(self, tokens: Tensor, lengths: Tensor, reversed: Tensor) -> Tensor:
-        """The same of tokens (B, T + 1), their lengths (B,) and reversals (B, T + 1), as a Batch names them."""
-        states = self._last_state(self.forwards, tokens, lengths)
+    def told(self, batch: Batch) -> Tensor | None:
+        """What stands beside every word of a sentence, (B, more); None where nothing does."""
+        return None
+
+    def read(self, tokens: Tensor, lengths: Tensor, reversed: Tensor, told: Tensor | None = None) -> Tensor:
+        """The features of tokens (B, T + 1), their lengths (B,) and reversals (B, T + 1), as a Batch names them."""
+        states = self._last_state(self.forwards, tokens, lengths, told)
         if self.backwards is None:
             return states
-        return torch.cat([states, self._last_state(self.backwards, tokens.gather(1, reversed), lengths)], -1)
+        backwards = self._last_state(self.backwards, tokens.gather(1, reversed), lengths, told)
+        return torch.cat([states, backwards], -1)
 
-    def _last_state(self, network: nn.RNNBase, tokens: Tensor, lengths: Tensor) -> Tensor:
-        states, _ = network(self.embedding(tokens))  # (B, T + 1, H)
+    def _last_state(self, network: nn.RNNBase, tokens: Tensor, lengths: Tensor, told: Tensor | None) -> Tensor:
+        vectors = self._embed(tokens)
+        states, _ = network(vectors if told is None else beside(vectors, told))  # (B, T + 1, H)
         last = lengths[:, None, None].expand(-1, 1, states.size(-1))  # </s> stands at index `lengths`
         return states.gather(1, last).squeeze(1)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        """Vectors (B, T + 1, E) of tokens (B, T + 1)."""
+        return self.embedding(tokens)
+
+
+def beside(vectors: Tensor, code: Tensor) -> Tensor:
+    """A code beside the vector of every word: (B, T, N) and (B, code) to (B, T, N + code)."""
+    return torch.cat([vectors, code.unsqueeze(1).expand(-1, vectors.size(1), -1).to(vectors.dtype)], -1)
 
 
 class Labeller(nn.Module):

@@ -4,7 +4,7 @@ With M discrete variables z is split in M parts of D numbers: batch shape (M, B)
 """
 
 import math
-from typing import cast
+from typing import Literal, cast
 
 import pyro
 import pyro.distributions as dist
@@ -268,12 +268,71 @@ class VonMisesFisherPosterior(nn.Module):
 
     def z(self, features: Tensor) -> dist.TorchDistribution:
         """Return q(z|x), batch shape (B,) or (M, B), event shape (D,)."""
-        mean = at_least_float32(self.mean(features))
-        direction = F.normalize(by_variable(mean, self.variables), dim=-1)
-        return VonMisesFisher(direction, self.number)
+        return VonMisesFisher(self.direction_of(features), self.number)
+
+    def direction_of(self, features: Tensor) -> Tensor:
+        """Where each posterior points, (B, D) or (M, B, D); at least float32."""
+        return F.normalize(by_variable(at_least_float32(self.mean(features)), self.variables), dim=-1)
 
     def forward(self, features: Tensor) -> Tensor:
         return pyro.sample("z", self.z(features))
+
+
+RELEASED_CLIP = (10.0, 150.0)
+"""Least and largest concentration of the "clipped" kind, as released with Xu & Durrett 2018."""
+
+
+class DetachedVonMisesFisher(VonMisesFisher):
+    """A vMF whose draws have no gradient in the concentration; its density, mean and KL have. An ablation."""
+
+    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        draws = VonMisesFisher(self.loc, self.concentration.detach(), validate_args=False)
+        return draws.rsample(sample_shape)
+
+
+class LearntVonMisesFisherPosterior(VonMisesFisherPosterior):
+    """q(z|x) = vMF(mean(x) / |mean(x)|, concentration(x)), a concentration for each sentence (of each variable).
+
+    A layer of the features says a number a, about 0 at first, and so begins every concentration near `concentration`:
+
+    kind="softplus"  concentration softplus(a) / ln 2: any positive number, so the KL may go to 0
+    kind="clipped"   concentration + 10 a, cut to RELEASED_CLIP: at either end a sentence's gradient is 0 for good
+
+    With gradient="exact" a draw is differentiated in the concentration, pathwise; so the decoder has a say in it.
+    "detached" leaves that out, as every version released with Xu & Durrett 2018 does: then the KL alone moves the
+    concentration, whose derivative is positive everywhere, so it can only fall. An ablation, to tell that slip from
+    what learning a concentration does.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        latent: int,
+        concentration: float,
+        variables: int | None = None,
+        kind: Literal["softplus", "clipped"] = "softplus",
+        gradient: Literal["exact", "detached"] = "exact",
+    ) -> None:
+        super().__init__(features, latent, concentration, variables)
+        least, largest = RELEASED_CLIP
+        if kind == "clipped" and not least < concentration < largest:
+            raise ValueError(
+                f"'concentration' is {concentration!r}, but a clipped one begins between {least:g} and {largest:g}, "
+                "where it can still move"
+            )
+        self.clipped, self.exact = kind == "clipped", gradient == "exact"
+        self.raw_concentration = nn.Linear(features, variables or 1)
+
+    def concentration_of(self, features: Tensor) -> Tensor:
+        """The concentrations, (B,) or (M, B); at least float32."""
+        raw = by_variable(at_least_float32(self.raw_concentration(features)), self.variables).squeeze(-1)
+        if self.clipped:
+            return (self.concentration + 10 * raw).clamp(*RELEASED_CLIP)
+        return self.concentration * F.softplus(raw) / math.log(2)
+
+    def z(self, features: Tensor) -> dist.TorchDistribution:
+        kind = VonMisesFisher if self.exact else DetachedVonMisesFisher
+        return kind(self.direction_of(features), self.concentration_of(features))
 
 
 class Point(nn.Module):

@@ -13,7 +13,7 @@ own file; it then trains, evaluates and pictures like these.
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from torch import nn
 from pyro_textvae.decoders import DILATIONS, Decoder, DilatedDecoder, LinearStartDecoder, RecurrentDecoder, SkipDecoder
 from pyro_textvae.encoders import NoEncoder, RecurrentEncoder
 from pyro_textvae.errors import did_you_mean
+from pyro_textvae.nvrnn import Label, NVRNNDecoder, NVRNNEncoder
 from pyro_textvae.objective import Term, TextELBO
 from pyro_textvae.posteriors import (
     BatchNormBothGaussian,
@@ -30,6 +31,7 @@ from pyro_textvae.posteriors import (
     ByVariable,
     CommittedGaussian,
     Gaussian,
+    LearntVonMisesFisherPosterior,
     NoPosterior,
     OneHotPosterior,
     OneHotsBeside,
@@ -70,6 +72,7 @@ from pyro_textvae.terms import (
     MIConstraintELBO,
     MutualInformation,
     Reconstruction,
+    ReleasedEstimator,
     SelfLabellingELBO,
     SentenceDimensionFreeBits,
     SentenceFreeBits,
@@ -408,6 +411,145 @@ def vmf_vae(size: Size, concentration: float = 13.0) -> Recipe:
         posterior=VonMisesFisherPosterior(size.features, size.latent, concentration),
         prior=UniformSphere(size.latent),
     )
+
+
+Estimator = Literal["elbo", "xu2018_released"]
+
+
+def _nvrnn(
+    size: Size,
+    *,
+    posterior: Callable[[Size], nn.Module] | None = None,
+    prior: Prior | None = None,
+    objective: TextELBO | None = None,
+    bag_of_words: bool = False,
+    label: str | None = None,
+    label_shares: Sequence[float] | None = None,
+) -> Recipe:
+    """The NVRNN's networks around a posterior and its prior, or (None) around no code."""
+    if label is None and label_shares is not None:
+        raise ValueError(f"'label_shares' is {label_shares!r}, but no label is told: leave it out, or name the 'label'")
+    size, prior = replace(size, cell=size.cell or "lstm"), prior or NoPrior()
+
+    def told() -> Label | None:
+        return None if label is None else Label(label, label_shares or ())
+
+    return compose(
+        size,
+        encoder=NVRNNEncoder(size, told()) if posterior else NoEncoder(),
+        posterior=posterior(size) if posterior else NoPosterior(),
+        prior=prior,
+        decoder=NVRNNDecoder(size, prior.code, told(), bag_of_words),
+        objective=objective,
+    )
+
+
+def _estimate(estimator: Estimator, weight: Weight) -> TextELBO:
+    kinds: dict[str, Callable[[Weight], TextELBO]] = {"elbo": BetaELBO, "xu2018_released": ReleasedEstimator}
+    if estimator not in kinds:
+        raise ValueError(
+            f"'estimator' is {estimator!r}{did_you_mean(estimator, kinds)}, but it is 'elbo', a bound, or "
+            "'xu2018_released', which is none"
+        )
+    return kinds[estimator](weight)
+
+
+@recipe
+def nvrnn(
+    size: Size,
+    bag_of_words: bool = False,
+    label: str | None = None,
+    label_shares: Sequence[float] | None = None,
+    beta: float = 1.0,
+    warm_up: int = 0,
+    shape: Literal["sigmoid", "linear"] = "sigmoid",
+    estimator: Estimator = "elbo",
+) -> Recipe:
+    """LSTM VAE with a Gaussian z at every word and in the first state (Xu & Durrett 2018; Bowman et al. 2016).
+
+    word_dropout=1 makes it inputless. `layers` and `encoder_layers` are apart: the paper's text has the encoder deep,
+    its code the decoder.
+
+    `bag_of_words` tells the decoder the mean of the sentence's word embeddings, `label` (a column of the corpus)
+    encoder and decoder a label. Then all that is reported is of p(x | bag of x, label), and compares with `nvrnn_lm`
+    told the same. `label_shares`, how often each class comes, train() counts.
+
+    The KL's weight rises in `warm_up` updates from 0 (sigmoid: 0.007) to `beta` (0.993 of it); 0: it is `beta` from the
+    start. Of the released weights, "sigmoid" over 20 epochs of updates is code 2, "linear" code 1; codes 3 and 4 are a
+    `beta` of 0.5 and 0.2, and below 1 the loss is no bound.
+
+    estimator="xu2018_released" trains on the mean of three z and one KL, as released: no bound (terms.py). Evaluation
+    reports bounds all the same, and that number beside them under its name.
+    """
+    if shape not in ("sigmoid", "linear"):
+        raise ValueError(f"'shape' is {shape!r}, but a warm-up is 'sigmoid' or 'linear'")
+    weight = _warm_up(warm_up)
+    if warm_up and shape == "sigmoid":
+        weight = Sigmoid(middle=warm_up // 2, slope=10 / warm_up)
+    return _nvrnn(
+        size,
+        posterior=lambda size: Gaussian(size.features, size.latent),
+        prior=StandardNormal(size.latent),
+        objective=_estimate(estimator, times(weight, beta)),
+        bag_of_words=bag_of_words,
+        label=label,
+        label_shares=label_shares,
+    )
+
+
+@recipe
+def vmf_nvrnn(
+    size: Size,
+    concentration: float = 80.0,
+    concentrations: Literal["fixed", "softplus", "clipped"] = "fixed",
+    gradient: Literal["exact", "detached"] = "exact",
+    bag_of_words: bool = False,
+    label: str | None = None,
+    label_shares: Sequence[float] | None = None,
+    estimator: Estimator = "elbo",
+) -> Recipe:
+    """NVRNN on the unit sphere: a von Mises-Fisher posterior of fixed or learnt concentration (Xu & Durrett 2018).
+
+    concentrations="fixed"     the KL is a constant that no training can lower
+    concentrations="softplus"  one for each sentence, learnt, positive
+    concentrations="clipped"   the same as a line, cut to 10 to 150 as released
+
+    gradient="detached" takes a learnt one's gradient through the draw away, as released: the KL alone then moves it,
+    down (LearntVonMisesFisherPosterior). The other options are `nvrnn`'s.
+    """
+    for name, value, known in (
+        ("concentrations", concentrations, ("fixed", "softplus", "clipped")),
+        ("gradient", gradient, ("exact", "detached")),
+    ):
+        if value not in known:
+            raise ValueError(f"{name!r} is {value!r}{did_you_mean(value, known)}; it is one of {', '.join(known)}")
+    if concentrations == "fixed" and gradient != "exact":
+        raise ValueError(f"'gradient' is {gradient!r}, but a fixed concentration has none: learn it, or leave it out")
+
+    def posterior(size: Size) -> nn.Module:
+        if concentrations == "fixed":
+            return VonMisesFisherPosterior(size.features, size.latent, concentration)
+        return LearntVonMisesFisherPosterior(
+            size.features, size.latent, concentration, kind=concentrations, gradient=gradient
+        )
+
+    return _nvrnn(
+        size,
+        posterior=posterior,
+        prior=UniformSphere(size.latent),
+        objective=_estimate(estimator, 1.0),
+        bag_of_words=bag_of_words,
+        label=label,
+        label_shares=label_shares,
+    )
+
+
+@recipe
+def nvrnn_lm(
+    size: Size, bag_of_words: bool = False, label: str | None = None, label_shares: Sequence[float] | None = None
+) -> Recipe:
+    """NVRNN without a code: the language model that it is compared with, told the same (Xu & Durrett 2018)."""
+    return _nvrnn(size, bag_of_words=bag_of_words, label=label, label_shares=label_shares)
 
 
 def _mixture(

@@ -56,6 +56,7 @@ from pyro_textvae.evaluation.reconstruction import From
 from pyro_textvae.priors import Mixture, WithClasses
 from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.size import Size
+from pyro_textvae.terms import RELEASED_DRAWS
 from pyro_textvae.vae import TextVAE
 
 
@@ -216,12 +217,18 @@ class Run:
 
     # Texts in, numbers out.
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Posterior means, (N, D), or (N, M D) with M discrete variables."""
+    def encode(self, texts: Sequence[str], *, labels: Sequence[str] | None = None) -> np.ndarray:
+        """Posterior means, (N, D), or (N, M D) with M discrete variables.
+
+        `labels` are the texts', by the names that the corpus has for them: of a model that is told a label.
+        """
+        return self._encode(self._batches(texts, labels))
+
+    def _encode(self, batches: list[Batch]) -> np.ndarray:
         self._need_code()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # a refined posterior is found by noisy steps
-            return np.concatenate([self._code(batch).numpy() for batch in self._batches(texts)])
+            return np.concatenate([self._code(batch).numpy() for batch in batches])
 
     def assign(self, texts: Sequence[str]) -> np.ndarray:
         """The likeliest component of each text, or class of a discrete code: integers (N,), or (N, M) with M > 1
@@ -262,33 +269,45 @@ class Run:
         component: int | None = None,
         *,
         variable: int | None = None,
+        label: str | None = None,
         decoding: Decoding = "sample",
         temperature: float = 1.0,
         seed: int = 0,
         max_length: int = 40,
     ) -> list[str]:
-        """Generate texts from the prior, or from one component of a mixture: of every variable, or of `variable`."""
+        """Generate texts from the prior, or from one component of a mixture: of every variable, or of `variable`.
+
+        A model that is told a label writes of the class `label`, or each text of one drawn as often as it comes in the
+        training text. Raises ValueError for a model that is told a bag of words, which without a sentence there is not.
+        """
         if count < 1:
             raise ValueError(f"{count} samples were asked for, but at least one is needed")
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
             codes = self.vae.prior.sample(count, component, variable)
-            return self._decode(codes, decoding, temperature, max_length)
+            return self._decode(self._freely(codes, label), decoding, temperature, max_length)
 
     def reconstruct(
         self,
         texts: Sequence[str],
         *,
+        labels: Sequence[str] | None = None,
         decoding: Decoding = "greedy",
         temperature: float = 1.0,
         seed: int = 0,
         max_length: int = 40,
     ) -> list[str]:
-        """Decode each text's posterior mean, or of a discrete code the likeliest classes."""
-        codes = torch.from_numpy(self.encode(texts))
+        """Decode each text's posterior mean, or of a discrete code the likeliest classes.
+
+        What else the decoder is told, it is told of the text itself; a label has to be given, in `labels`.
+        """
+        batches = self._batches(texts, labels)
+        codes = self.vae.prior.on_support(torch.from_numpy(self._encode(batches)))
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            return self._decode(self.vae.prior.on_support(codes), decoding, temperature, max_length)
+            parts = zip(codes.split([len(batch) for batch in batches]), batches, strict=True)
+            told = torch.cat([self.vae.decoder.condition(part, batch) for part, batch in parts])
+            return self._decode(told, decoding, temperature, max_length)
 
     def interpolate(
         self,
@@ -297,6 +316,7 @@ class Run:
         steps: int = 7,
         *,
         variable: int | None = None,
+        label: str | None = None,
         seed: int = 0,
         max_length: int = 40,
     ) -> list[str]:
@@ -305,8 +325,9 @@ class Run:
         An end is a text, at its posterior mean, or the number of a component, at the component's mean: of every
         variable, or of `variable` alone. Then the others stay as the text at the other end has them or, between two
         components, at one draw from their prior. Between two discrete codes the line runs through blends of their
-        classes, as a relaxed code has in training. Raises ValueError for a component that does not exist or, outside a
-        mixture, has no place.
+        classes, as a relaxed code has in training. `label` is that of both texts and of all between, for a model that
+        is told one. Raises ValueError for a component that does not exist or, outside a mixture, has no place, and for
+        a model that is told a bag of words, which lies between no two.
         """
         if steps < 2:
             raise ValueError(f"{steps} steps were asked for, but a path has at least its two ends")
@@ -314,13 +335,13 @@ class Run:
             raise ValueError(f"variable={variable} came, but both ends are texts: it is of a component, a number")
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            ends = self._ends((a, b), variable)
+            ends = self._ends((a, b), variable, label)
             if on_sphere(self.vae):
                 ends = ends.unflatten(-1, (variables_of(self.vae), -1))  # each variable walks on its own sphere
                 path = generation.spherical(ends[0], ends[1], steps).flatten(-2)
             else:
                 path = generation.linear(ends[0], ends[1], steps)
-            return self._decode(path, "greedy", 1.0, max_length)
+            return self._decode(self._freely(path, label), "greedy", 1.0, max_length)
 
     # Evaluation.
 
@@ -332,8 +353,10 @@ class Run:
         swaps: Sequence[int] = (),
         bleu: Decoding | None = None,
         bleu_from: From = "mean",
+        released_draws: int | None = None,
         seed: int = 0,
         data: Any = None,
+        labels: Sequence[str] | None = None,
         batch_size: int = 64,
     ) -> dict[str, float]:
         """Measure the best weights on a split or on a list of texts, `data`.
@@ -344,17 +367,26 @@ class Run:
         swaps      how many pairs of words to swap before encoding, for the noisy reconstruction: [1, 2, 4]
         bleu       how to decode for reconstruction BLEU (needs sacrebleu); None leaves it out
         bleu_from  decode the posterior's "mean", or one z "drawn" from it
+        released_draws   also the estimator released with Xu & Durrett 2018, from the mean of so many z's: no bound, as
+                         its names say. None: 3 of a run that was trained with it, none of others
+        labels     those of `data`, for a model that is told a label
         """
+        if released_draws is None:
+            trained_with = self.recipe["options"].get("estimator") == "xu2018_released"
+            released_draws = RELEASED_DRAWS if trained_with else 0
+        if labels is not None and data is None:
+            raise ValueError("labels came without data: the corpus has the labels of its own splits")
         more: dict[str, Any] = dict(
             importance_samples=samples,
             swaps=swaps,
             bleu=bleu,
             bleu_from=bleu_from,
+            released_draws=released_draws,
             seed=seed,
             batch_size=batch_size,
         )
         if data is not None:
-            return evaluate(self.vae, self._split(data), **more)
+            return evaluate(self.vae, self._split(data, labels), **more)
         measured = evaluate(
             self.vae,
             self.corpus.split(split),
@@ -467,6 +499,11 @@ class Run:
             raise ValueError("labels or a test set came without texts: pass classify(texts, labels), or a column alone")
         else:
             task = classification.Labelled.of_corpus(self.corpus, column)
+            if task.column == self._told_label:
+                raise ValueError(
+                    f"the encoder of this {self.name!r} is told the label {task.column!r}, so to predict it from the "
+                    "code shows nothing: take another column, or a run trained without it"
+                )
         return classification.classify(
             self.vae, task, self._split, counts=counts, seeds=seeds, fine_tuned=fine_tuned, draws=draws
         )
@@ -539,6 +576,11 @@ class Run:
             raise ValueError(
                 f"{other.directory} is a run of {other.name!r}, which is no language model: give one of 'lstm_lm'"
             )
+        if other.vae.decoder.told:
+            raise ValueError(
+                f"{other.directory} is told {' and '.join(other.vae.decoder.told)} of each sentence, so it has no "
+                "probability for text alone: give a run of 'lstm_lm'"
+            )
         here, there = (read_json(run.directory / "corpus.json")["sha256"] for run in (self, other))
         if here != there or self.vocabulary != other.vocabulary:
             raise ValueError(
@@ -551,19 +593,47 @@ class Run:
         if not isinstance(self.vae.prior, WithClasses):
             raise ValueError(f"a {self.name!r} has no components to assign texts to: train a mixture such as 'dem_vae'")
 
-    def _split(self, texts: Sequence[str]) -> Split:
-        """Texts encoded as the corpus was: same words, same length, same lower-casing."""
+    @property
+    def _told_label(self) -> str | None:
+        """The label column that encoder and decoder are told, if any."""
+        return self.recipe["options"].get("label")
+
+    def _classes_told(self, labels: Sequence[str]) -> np.ndarray:
+        """Labels by their names to the classes of the column that the model is told, (N,)."""
+        if self._told_label is None:
+            raise ValueError(f"labels came, but this {self.name!r} is told none: leave them out")
+        names: list[str] = read_json(self.directory / "corpus.json")["label_names"][self._told_label]
+        for label in labels:
+            if label not in names:
+                raise ValueError(
+                    f"{label!r} is no class of {self._told_label!r}{did_you_mean(str(label), names)}: it has "
+                    f"{', '.join(map(repr, names))}"
+                )
+        return np.array([names.index(label) for label in labels], np.int64)
+
+    def _freely(self, codes: Tensor, label: str | None) -> Tensor:
+        """Codes and what else the decoder is told, where there is no sentence."""
+        one = None if label is None else int(self._classes_told([label])[0])
+        return self.vae.decoder.condition_freely(codes, one)
+
+    def _split(self, texts: Sequence[str], labels: Sequence[str] | None = None) -> Split:
+        """Texts encoded as the corpus was: same words, same length, same lower-casing; with labels if they came."""
         options = read_json(self.directory / "corpus.json")["options"]
         split = Split.from_texts(
             texts, self.vocabulary, max_length=options["max_length"], lowercase=options["lowercase"]
         )
         if not len(split):
             raise ValueError("an empty list came, but at least one text is needed")
-        return split
+        if labels is None:
+            return split
+        if isinstance(labels, str) or len(labels) != len(split):
+            raise ValueError(f"labels={labels!r} came for {len(split)} texts: give a list, one label for each text")
+        classes = self._classes_told(labels)
+        return replace(split, labels={self._told_label: classes})
 
-    def _batches(self, texts: Sequence[str]) -> list[Batch]:
+    def _batches(self, texts: Sequence[str], labels: Sequence[str] | None = None) -> list[Batch]:
         texts = texts if isinstance(texts, str) else list(texts)
-        split = self._split(texts)
+        split = self._split(texts, labels)
         ids = [split.ids(number) for number in range(len(split))]
         for number, (text, words) in enumerate(zip(texts, ids, strict=True)):
             if (words == UNK).all():
@@ -572,16 +642,18 @@ class Run:
                     f"text {number} ({text[:60]!r}) {what}: its code would say nothing of it. Words are what white "
                     "space separates, case and punctuation included; leave the text out, or write it as the corpus does"
                 )
-        return [Batch.collate(ids[start : start + 64]) for start in range(0, len(ids), 64)]
+        parts = [slice(start, start + 64) for start in range(0, len(ids), 64)]
+        return [Batch.collate(ids[part], {name: of[part] for name, of in split.labels.items()}) for part in parts]
 
     @torch.no_grad()
     def _code(self, batch: Batch) -> Tensor:
         return mean_code(self.vae, batch)
 
-    def _ends(self, ends: Sequence[str | int], variable: int | None) -> Tensor:
+    def _ends(self, ends: Sequence[str | int], variable: int | None, label: str | None) -> Tensor:
         """Codes (2, code) of texts and of components, whose variables other than `variable` are the text's."""
         prior = self.vae.prior
-        codes = {end: torch.from_numpy(self.encode([end])) for end in ends if isinstance(end, str)}  # (1, code)
+        labels = None if label is None else [label]
+        codes = {end: torch.from_numpy(self.encode([end], labels=labels)) for end in ends if isinstance(end, str)}
         drawn = [prior.sample(1, end, variable) for end in ends if not isinstance(end, str)]  # which checks them, too
         others, found = [*codes.values(), *drawn][0], []
         for end in ends:

@@ -21,12 +21,14 @@ class Size:
     latent          D, width of z; for mixtures, of each of the M variables' z; where z is discrete, how many
                     categorical variables it has
     layers          recurrent layers of encoder and of decoder
+    encoder_layers  those of the encoder, where they are not as many as the decoder's; None: as many
     cell            "lstm" or "gru"; None: a GRU (Shi et al. 2020), but for recipes that are named for their LSTM
     bidirectional   whether the encoder also reads backwards
     z_enters        the decoder sees z in its initial "state", at its "steps", or at "both" (a CNN has no state)
     tied            whether the decoder's output layer is its embedding, seen through a projection
     dropout         on the decoder's word embeddings and on its outputs
-    word_dropout    probability that a word fed to the decoder is replaced by <unk> (training only)
+    word_dropout    probability that a word fed to the decoder is replaced by <unk>, in training only; but 1 makes the
+                    decoder inputless: it never sees a word, in evaluation and in writing neither (Bowman et al. 2016)
     initialisation  "torch": the framework's own; "he2019": U(-0.01, 0.01), embeddings U(-0.1, 0.1) (He et al. 2019);
                     "kim2018": U(-0.1, 0.1) (Kim et al. 2018)
     """
@@ -43,12 +45,18 @@ class Size:
     dropout: float = 0.0
     word_dropout: float = 0.0
     initialisation: Literal["torch", "he2019", "kim2018"] = "torch"
+    encoder_layers: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "embedding", "hidden", "latent", "layers"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"'{name}' is {value!r}, but a size is a whole number of at least 1")
+        if self.encoder_layers is not None and (not isinstance(self.encoder_layers, int) or self.encoder_layers < 1):
+            raise ValueError(
+                f"'encoder_layers' is {self.encoder_layers!r}, but it is a whole number of at least 1, or None: as "
+                "many as 'layers'"
+            )
         for name in ("dropout", "word_dropout"):
             value = getattr(self, name)
             if not 0 <= value <= 1:

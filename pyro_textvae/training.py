@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -57,7 +58,8 @@ def train(
     resume          go on with the run in `output`, exactly where it stopped; a finished one goes on if `epochs` is
                     raised, and is only opened if not
     finish          after training, evaluate the best weights and draw the figures
-    protocol        a paper's way of training, "zhu2020", "kim2018" or "shi2020"; options that are given too win over it
+    protocol        a paper's way of training, "zhu2020", "kim2018", "shi2020" or "xu2018"; options that are given too
+                    win over it
     init_from       "ae": first train an autoencoder (a VAE whose KL has weight 0) in `output`/ae with the same
                     settings, then begin with its encoder and heads of q(z|x), all else drawn anew; or the directory of
                     a run to take these from
@@ -101,6 +103,11 @@ def train(
             raise ValueError(f"watch={training.watch} was asked for, but {model!r} has no code to watch: leave it out")
         if init_from is not None:
             _check_source(model, init_from, width)
+            if init_from == "ae" and settings["options"].get("label") is not None:
+                raise ValueError(
+                    "init_from='ae' was given, but an autoencoder's encoder is told no label and does not fit one that "
+                    "is: leave 'init_from' or 'label' out"
+                )
         if init_from not in (None, "ae"):
             adopt(recipe.vae, Run(init_from), corpus.vocabulary.words)
         begun = _prepare(directory, settings, corpus, data, resume)
@@ -172,19 +179,55 @@ def _check_source(model: str, init_from: str | Path, width: int) -> None:
 
 
 def _with_labels(options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
-    """A recipe's options with as many components as its label column, `supervised`, has classes.
+    """A recipe's options with what its label column asks of the corpus.
 
-    Raises ValueError for a column that cannot be observed as c: unknown, of fewer than two classes, or with a training
-    sentence that has no label.
+    The column `supervised` says how many components there are, and `label` in which shares its classes come. Raises
+    ValueError for a column that cannot be observed: unknown, of fewer than two classes, or with a sentence that has no
+    label (of the training split, or, for `label`, of any that is measured).
     """
-    column = options.get("supervised")
-    if column is None:
-        return options
+    for name in ("label", "supervised"):
+        if options.get(name) is not None:
+            options = options | (_shares if name == "label" else _components)(options, corpus)
+    return options
+
+
+def _shares(options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+    """The shares of the classes of the label that encoder and decoder are told."""
+    column = options["label"]
+    _check_column("label", column, corpus)
+    for name, split in corpus.splits.items():
+        missing = int((split.labels[column] < 0).sum())
+        if missing:
+            raise ValueError(
+                f"label={column!r} has no label for {missing} of {len(split)} sentences of {name!r}, but encoder and "
+                "decoder are told each one's: label them, leave them out, or train without 'label'"
+            )
+    counts = np.bincount(corpus.splits["train"].labels[column], minlength=len(corpus.label_names[column]))
+    shares = [round(float(share), 6) for share in counts / counts.sum()]
+    if options.get("label_shares") is not None and list(options["label_shares"]) != shares:
+        raise ValueError(
+            f"'label_shares' is {options['label_shares']}, but the classes of {column!r} come in the shares {shares}: "
+            "leave 'label_shares' out"
+        )
+    return {"label_shares": shares}
+
+
+def _check_column(option: str, column: Any, corpus: Corpus) -> None:
     if column not in corpus.label_names:
         raise ValueError(
-            f"supervised={column!r} is no label column of this corpus{did_you_mean(str(column), corpus.label_names)}: "
-            f"it has {', '.join(map(repr, corpus.label_names)) or 'none'}"
+            f"{option}={column!r} is no label column of this corpus{did_you_mean(str(column), corpus.label_names)}: it "
+            f"has {', '.join(map(repr, corpus.label_names)) or 'none'}"
         )
+    if len(corpus.label_names[column]) < 2:
+        raise ValueError(
+            f"{option}={column!r} has one class alone, which tells nothing: take another column, or train without "
+            f"{option!r}"
+        )
+
+
+def _components(options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+    column = options["supervised"]
+    _check_column("supervised", column, corpus)
     labels = corpus.splits["train"].labels[column]
     missing, classes = int((labels < 0).sum()), len(corpus.label_names[column])
     if missing:
@@ -192,17 +235,12 @@ def _with_labels(options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
             f"supervised={column!r} has no label for {missing} of {len(labels)} training sentences, but c is observed "
             "in each: label them, leave them out, or train without 'supervised'"
         )
-    if classes < 2:
-        raise ValueError(
-            f"supervised={column!r} has one class alone, which tells nothing: take another column, or train without "
-            "'supervised'"
-        )
     if options.get("components", classes) != classes:
         raise ValueError(
             f"'components' is {options['components']}, but the label {column!r}, observed as c, has {classes} classes: "
             "leave 'components' out"
         )
-    return options | {"components": classes}
+    return {"components": classes}
 
 
 def _cell(encoder: nn.Module) -> str:

@@ -4,7 +4,7 @@ from itertools import accumulate
 
 import pytest
 
-from pyro_textvae.decay import DECAYS, Decision, cosine_restarts, kim2018, linear, none, shi2020, zhu2020
+from pyro_textvae.decay import DECAYS, Decision, cosine_restarts, kim2018, linear, none, shi2020, xu2018, zhu2020
 
 
 def decisions(rule, losses: list[float]) -> list[Decision]:
@@ -120,3 +120,16 @@ def test_kim2018_forgives_what_came_before_the_sixteenth_epoch():
 def test_kim2018_stops_under_three_hundredths():
     stops = [decision.stop for decision in decisions(kim2018, [1.0] * 22)]
     assert stops == [False] * 20 + [True] * 2  # the sixth halving, to 1/64
+
+
+def test_xu2018_divides_after_every_epoch_without_a_new_best_and_gives_nothing_back():
+    said = decisions(xu2018, [5.0, 6.0, 5.0, 4.0, 4.5, 3.0])
+    expected = [1, 1 / 1.2, 1 / 1.2**2, 1 / 1.2**2, 1 / 1.2**3, 1 / 1.2**3]  # to equal the best is no new best
+    assert [decision.rate_factor for decision in said] == pytest.approx(expected)
+    assert not any(decision.stop or decision.reload_best for decision in said)
+
+
+def test_xu2018_stops_after_fifteen_epochs_in_a_row_without_a_new_best():
+    losses = [5.0] + [6.0] * 14 + [4.0] + [4.5] * 15
+    stops = [epoch for epoch, decision in enumerate(decisions(xu2018, losses), start=1) if decision.stop]
+    assert stops == [len(losses)]

@@ -319,7 +319,7 @@ def draw_of(vae: TextVAE, batch: Batch) -> Draw:
 def test_the_label_costs_its_squared_distance_from_a_draw_in_expectation_in_closed_form():
     vae, batch = labelled(), a_batch()
     with torch.no_grad():
-        g, q = vae.decoder.label(batch), vae.q_z(batch)
+        g, q = vae.decoder.guess(batch), vae.q_z(batch)
         costs = torch.stack([SelfLabelling()(draw_of(vae, batch)) for _ in range(1500)])
         expected = (q.mean - g).square().sum(-1) + q.variance.sum(-1)
     error = costs.std(0) / math.sqrt(len(costs))
@@ -380,7 +380,7 @@ def test_the_labeller_learns_the_posterior_mean_of_the_decoders_own_model():
         optimiser.step()
         scheduler.step()
     with torch.no_grad():
-        found = vae.decoder.label(words).squeeze(1)
+        found = vae.decoder.guess(words).squeeze(1)
     torch.testing.assert_close(found, expected, atol=0.12, rtol=0)
 
 
@@ -403,7 +403,7 @@ def test_where_the_decoder_ignores_z_the_label_is_one_for_all_and_the_kl_that_st
         draw = draw_of(vae, random_batch(64, seed=-1, words=VOCABULARY, lengths=(2, 6)))
     assert draw.kl("z").mean().item() == pytest.approx(0.2160 * 2, rel=0.25)
     assert draw.information().mean().item() < 0.06
-    assert vae.decoder.label(draw.batch).std(0).max() < 0.3
+    assert vae.decoder.guess(draw.batch).std(0).max() < 0.3
 
 
 def test_a_decoder_without_labels_or_without_a_code_says_what_to_do():

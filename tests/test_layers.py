@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "options", "shown", "distributions", "size", "linear_cross_entropy", "information"),
     ("corpus", "toy"),
     ("batch",),
-    ("encoders", "posteriors", "priors", "decoders"),
+    ("encoders", "posteriors", "priors", "decoders", "nvrnn"),
     ("vae",),
     ("schedules", "objective", "terms", "optim"),
     ("updates", "refine"),

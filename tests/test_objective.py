@@ -24,7 +24,7 @@ from pyro_textvae.vae import MAX_PLATE_NESTING, TextVAE
 
 # x stands outside the plate of variables, and Pyro cannot know that it depends on z alone, not on c.
 of_one_code = pytest.mark.filterwarnings("ignore:.*possibly invalid dependency:RuntimeWarning")
-WITHOUT_C = ["vae", "skip_vae", "cnn_vae", "bn_vae", "bn_both_vae", "delta_vae", "vmf_vae"]
+WITHOUT_C = ["vae", "nvrnn", "skip_vae", "cnn_vae", "bn_vae", "bn_both_vae", "delta_vae", "vmf_vae"]
 AUTOREGRESSIVE = {"prior": "autoregressive"}
 without_c = pytest.mark.parametrize(
     ("name", "options"), [(name, {}) for name in WITHOUT_C] + [("delta_vae", AUTOREGRESSIVE)]

@@ -38,6 +38,27 @@ def test_shi2020_warms_up_in_5000_updates_what_has_a_warm_up():
     assert "warm_up" not in PROTOCOLS["shi2020"]("vae", corpus)
 
 
+def test_xu2018_is_the_papers_and_anneals_over_twenty_epochs_what_can_be_annealed():
+    corpus = Corpus.open(some_texts(200))
+    options = PROTOCOLS["xu2018"]("nvrnn", corpus)
+    assert options["warm_up"] == 20 * 160 / 20
+    assert (options["optimizer"], options["learning_rate"], options["clip"]) == ("sgd", 10, 0.25)
+    assert (options["batch_size"], options["dropout"], options["decay"]) == (20, 0.5, "xu2018")
+    assert (options["embedding"], options["hidden"], options["cell"]) == (100, 400, "lstm")
+    assert not {"warm_up", "label"} & PROTOCOLS["xu2018"]("vmf_nvrnn", corpus).keys()
+
+
+def test_xu2018_tells_the_label_of_a_corpus_that_has_one_unless_it_is_left_out(tmp_path):
+    texts = some_texts(40)
+    data = texts, [["one", "five"][n % 2] for n in range(40)]
+    assert PROTOCOLS["xu2018"]("nvrnn_lm", Corpus.open(data))["label"] == "label"
+    assert "label" not in PROTOCOLS["xu2018"]("vae", Corpus.open(data))
+    told = train_tiny("vmf_nvrnn", tmp_path / "told", data, protocol="xu2018", epochs=1)
+    assert told.recipe["options"]["label"] == "label" and len(told.recipe["options"]["label_shares"]) == 2
+    not_told = train_tiny("vmf_nvrnn", tmp_path / "not", data, protocol="xu2018", epochs=1, label=None)
+    assert not_told.vae.decoder.told == ()
+
+
 def test_what_is_given_wins_over_the_protocol(tmp_path):
     run = train_tiny("vae", tmp_path, protocol="zhu2020", epochs=1, learning_rate=0.25, dropout=0.0)
     assert run.recipe["training"]["learning_rate"] == 0.25 and run.recipe["size"]["dropout"] == 0

@@ -133,7 +133,8 @@ def train(
         seed: of initial weights, order of batches, noise and the split of the text
         device: auto, cpu, cuda or cuda:1
         resume: go on with the unfinished run in --output, exactly where it stopped
-        protocol: a paper's way of training: zhu2020, kim2018 or shi2020. What --set and --epochs give wins over it
+        protocol: a paper's way of training: zhu2020, kim2018, shi2020 or xu2018. What --set and --epochs give wins
+            over it
         init_from: begin with an encoder that was trained before: 'ae' trains an autoencoder first, a directory of a
             run takes that run's
         settings: an option of the recipe, the sizes, the training or the corpus; as often as needed.
@@ -478,6 +479,7 @@ def sample(
     count: int = 10,
     component: Annotated[int | None, UNSET] = None,
     variable: Annotated[int | None, UNSET] = None,
+    label: Annotated[str | None, UNSET] = None,
     decoding: Decoding = "sample",
     temperature: Temperature = 1.0,
     seed: Seed = 0,
@@ -490,11 +492,13 @@ def sample(
         count: how many
         component: the number of the component, from 0
         variable: the discrete variable that it is a component of, from 0; without it, of every variable
+        label: the class to write of, for a model that is told a label; without it, drawn as often as each comes
     """
     texts = open_run(run).sample(
         count,
         component,
         variable=variable,
+        label=label,
         decoding=decoding,  # pyright: ignore[reportArgumentType]  (it says itself which are known)
         temperature=temperature,
         seed=seed,
@@ -526,18 +530,25 @@ def components(
 
 
 def encode(
-    run: RunDirectory, texts: Texts = (), *, output: Annotated[Path | None, UNSET] = None, as_json: AsJson = False
+    run: RunDirectory,
+    texts: Texts = (),
+    *,
+    label: Annotated[str | None, UNSET] = None,
+    output: Annotated[Path | None, UNSET] = None,
+    as_json: AsJson = False,
 ) -> Answer:
     """Turn texts into codes: the means of their posteriors, as JSON or into an .npy file.
 
     Args:
+        label: the class of all these texts, for a model that is told a label
         output: a file for the codes, an array (texts, dimensions): .npy or .json; without one they are printed as JSON
     """
     import numpy as np
 
     if output is not None and output.suffix not in (".npy", ".json"):
         raise ValueError(f"--output {output} came, but codes are written to a .npy or a .json file")
-    codes = open_run(run).encode(read_texts(texts))
+    given = read_texts(texts)
+    codes = open_run(run).encode(given, labels=None if label is None else [label] * len(given))
     if output is None:
         return Answer(json.dumps(codes.tolist()), codes.tolist(), as_json)
     if output.suffix == ".npy":
@@ -561,16 +572,22 @@ def reconstruct(
     run: RunDirectory,
     texts: Texts = (),
     *,
+    label: Annotated[str | None, UNSET] = None,
     decoding: Decoding = "greedy",
     temperature: Temperature = 1.0,
     seed: Seed = 0,
     max_length: MaxLength = 40,
     as_json: AsJson = False,
 ) -> Answer:
-    """Encode texts and write them again from their codes: what the code has kept."""
+    """Encode texts and write them again from their codes: what the code has kept.
+
+    Args:
+        label: the class of all these texts, for a model that is told a label
+    """
     given = read_texts(texts)
     again = open_run(run).reconstruct(
         given,
+        labels=None if label is None else [label] * len(given),
         decoding=decoding,  # pyright: ignore[reportArgumentType]
         temperature=temperature,
         seed=seed,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_textvae.corpus import Split
+from pyro_textvae.distributions import VonMisesFisher
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation.classification import Classification, accuracy_table
 from pyro_textvae.evaluation.clusters import agreement, assign, joint
@@ -32,6 +33,7 @@ from pyro_textvae.evaluation.likelihood import (
     importance_weighted_nll,
     perplexity,
     reconstruct,
+    reconstruct_at_means,
     shuffled_z_gap,
     standard_error,
 )
@@ -73,6 +75,7 @@ def evaluate(
     swaps: Sequence[int] = (),
     bleu: Decoding | None = None,
     bleu_from: From = "mean",
+    released_draws: int = 0,
     seed: int = 0,
     batch_size: int = 64,
     deep: bool = True,
@@ -85,6 +88,8 @@ def evaluate(
     reconstruction after so many `swaps` of words (reconstruction.py).
     `supervised` is the label column that the first discrete variable was trained to say: how often its likeliest class
     is the label, and how often the most frequent label would be.
+    `released_draws`, where it is not 0, adds the estimator released with Xu & Durrett 2018: the reconstruction from the
+    mean of so many z's beside the KL of one. It is no bound, and its names say so; every other NLL here is one.
     `entropy` is the true entropy of the text, nats per sentence, where it is known. What a model does not have is
     left out: an autoencoder no bound, a language model no code; and a perplexity too large for a number. The in-batch
     mutual information depends on `batch_size` (its cap is ln of it) and is taken over sentences of like length.
@@ -95,7 +100,7 @@ def evaluate(
         codes = Codes.read(vae, split, batch_size)
         metrics = _likelihood(vae, split, codes, entropy, seed, batch_size)
         if codes.posteriors:
-            metrics |= _code(codes, seed)
+            metrics |= _code(codes, seed) | _concentrations(codes)
         metrics |= _floor(vae, metrics)
         if isinstance(vae.prior, WithClasses) and codes.assignment is not None:
             metrics |= _classes(vae.prior, codes.assignment)
@@ -108,6 +113,8 @@ def evaluate(
                 metrics["nll_importance_weighted_standard_error"] = standard_error(cost)
             metrics["perplexity_importance_weighted"] = perplexity(cost, codes.lengths)
             metrics["importance_samples"] = float(importance_samples)
+        if released_draws and codes.posteriors and not codes.is_a_point:
+            metrics |= _released(vae, split, codes, released_draws, batch_size)
         if deep and codes.posteriors and bleu:
             metrics |= reconstruction_bleu(vae, split, codes, bleu, bleu_from, batch_size=batch_size)
         if deep and codes.posteriors and swaps:
@@ -142,6 +149,30 @@ def _likelihood(
         metrics["shuffled_z_gap_nats_per_sentence"] = gap.mean().item()
         metrics["shuffled_z_gap_standard_error"] = standard_error(gap)
     return metrics
+
+
+def _released(vae: TextVAE, split: Split, codes: Codes, draws: int, batch_size: int) -> dict[str, float]:
+    reconstruction = reconstruct_at_means(vae, split, codes.posteriors, draws, batch_size)
+    cost = reconstruction + sum(codes.kl.values(), start=torch.zeros_like(reconstruction))
+    return {
+        "xu2018_released_draws": float(draws),
+        "reconstruction_xu2018_released_nats_per_sentence": reconstruction.mean().item(),
+        "no_bound_xu2018_released_nats_per_sentence": cost.mean().item(),
+        "perplexity_xu2018_released_no_bound": perplexity(cost, codes.lengths),
+    }
+
+
+def _concentrations(codes: Codes) -> dict[str, float]:
+    """How the concentrations of von Mises-Fisher posteriors spread over the sentences."""
+    found = [q.concentration.double().flatten() for q in codes.posteriors if isinstance(q, VonMisesFisher)]
+    if not found:
+        return {}
+    every = torch.cat(found)
+    return {
+        "concentration_mean": every.mean().item(),
+        "concentration_min": every.min().item(),
+        "concentration_max": every.max().item(),
+    }
 
 
 def _code(codes: Codes, seed: int) -> dict[str, float]:

@@ -210,7 +210,7 @@ def generate(
     rows = []
     try:
         for first in range(0, sentences, AT_ONCE):
-            codes = vae.prior.sample(min(AT_ONCE, sentences - first))
+            codes = vae.decoder.condition_freely(vae.prior.sample(min(AT_ONCE, sentences - first)))
             rows += write(vae.decoder, codes, decoding, max_length, temperature)
     except NotImplementedError as error:
         raise ValueError(

@@ -95,7 +95,8 @@ def describe_components(
             scores = log_odds(weights[:, m], tokens, sentence, len(vocabulary))  # (K, V)
             for k in range(K):
                 near = nearness[k, m].topk(min(sentences, len(order))).indices.cpu().numpy()
-                drawn = write(vae.decoder, vae.prior.sample(samples, k, m), "sample", max_length) if samples else []
+                codes = vae.decoder.condition_freely(vae.prior.sample(samples, k, m))
+                drawn = write(vae.decoder, codes, "sample", max_length) if samples else []
                 found.append(
                     Component(
                         variable=m,

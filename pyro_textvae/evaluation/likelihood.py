@@ -5,6 +5,7 @@ exp(sum of NLL / sum of predicted tokens).
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -44,6 +45,17 @@ def shuffled_z_gap(
     other = torch.empty_like(circle)
     other[circle] = circle.roll(1)
     return reconstruct(vae, split, code[other.to(code.device)], batch_size) - reconstruction
+
+
+def reconstruct_at_means(vae: TextVAE, split: Split, posteriors: Sequence[Any], draws: int, batch_size: int) -> Tensor:
+    """-log p(x | mean of `draws` z's), `posteriors` being those of the split's batches: (N,), nats.
+
+    With a KL it is the estimator released with Xu & Durrett 2018, which bounds nothing: `terms.ReleasedEstimator`.
+    """
+    if draws < 1:
+        raise ValueError(f"released_draws={draws} came, but a mean is of at least one draw: 3 as released")
+    codes = [code_of(vae, q.sample(torch.Size([draws]))).mean(0) for q in posteriors]
+    return reconstruct(vae, split, torch.cat(codes), batch_size)
 
 
 def log_weights(vae: TextVAE, batch: Batch, q: Any, samples: int) -> Tensor:

@@ -5,13 +5,14 @@ noisy_reconstruction    encode a sentence with some of its words swapped, and sc
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from pyro_textvae.corpus import Split
 from pyro_textvae.errors import did_you_mean
-from pyro_textvae.evaluation.codes import Codes
+from pyro_textvae.evaluation.codes import Codes, batches_of
 from pyro_textvae.evaluation.generation import Decoding, write
 from pyro_textvae.evaluation.likelihood import reconstruct
 from pyro_textvae.evaluation.words import sacrebleu
@@ -50,9 +51,9 @@ def reconstruction_bleu(
         raise ValueError(f"z={z!r} came{did_you_mean(z, FROM)}, but BLEU is of the posterior's 'mean' or of z 'drawn'")
     BLEU = sacrebleu()
     chosen = codes.code if z == "drawn" else vae.prior.on_support(codes.means)
-    written = [
-        sentence for part in chosen.split(batch_size) for sentence in write(vae.decoder, part, decoding, max_length)
-    ]
+    written: list[list[int]] = []
+    for part, batch in zip(chosen.split(batch_size), batches_of(vae, split, batch_size), strict=True):
+        written += write(vae.decoder, vae.decoder.condition(part, batch), decoding, max_length)
     # Ids in place of words: BLEU asks only which are the same.
     hypotheses = [" ".join(map(str, sentence)) for sentence in written]
     references = [" ".join(map(str, split.ids(i))) for i in codes.index.tolist()]
@@ -95,11 +96,11 @@ def noisy_reconstruction(
             f"{split.lengths.max(initial=0)}"
         )
     chosen = random.permutation(long)[:sentences]
-    original = Split.of(split.ids(i) for i in chosen)
+    original = split.take(chosen)
     measured: dict[str, float] = {}
     for n in sorted({0, *swaps}):
         # Positions are drawn anew for each n; lengths stay, so batches and their order do as well.
-        noisy = Split.of(swapped(split.ids(i), n, random) for i in chosen)
+        noisy = replace(Split.of(swapped(split.ids(i), n, random) for i in chosen), labels=original.labels)
         codes = Codes.read(vae, noisy, batch_size)
         _need_code(codes)
         cost = reconstruct(vae, original, codes.code, batch_size)

@@ -52,6 +52,13 @@ MEANINGS: dict[str, str] = {
     "posterior_spread": "variance of the codes, summed over dimensions",
     "component_pairwise_kl_nats": "KL between two components, on average",
     "component_pairwise_kl_in_use_nats": "the same, weighted by use",
+    "concentration_mean": "of the posteriors' concentrations: that of sentences that say little is low",
+    "concentration_min": "the least of them",
+    "concentration_max": "the greatest",
+    "reconstruction_xu2018_released_nats_per_sentence": "-log p(x given the mean of several z)",
+    "no_bound_xu2018_released_nats_per_sentence": "that and the KL of one z: NO bound; what was published",
+    "perplexity_xu2018_released_no_bound": "from that number, a token: NO bound either",
+    "xu2018_released_draws": "z's in that mean",
     "perplexity_reverse": "a token of real text, to a language model of generated text: right and varied is low",
     "perplexity_forward": "a token of generated text, to a language model of real text: likely is low, varied or not",
     "perplexity_real": "a token of real text, to that language model: what the reverse perplexity is read against",
@@ -256,7 +263,7 @@ def _found_best(run: "Run", columns: list[str]) -> str | None:
 def _drawn_from(run: "Run", prior: WithClasses, variable: int, component: int) -> list[str]:
     """Sentences from one component of one variable; the others are drawn from their prior."""
     with evaluating(run.vae, component):
-        codes = prior.sample(SAMPLES, component, variable)
+        codes = run.vae.decoder.condition_freely(prior.sample(SAMPLES, component, variable))
         return _texts(run.vocabulary, generation.sample(run.vae.decoder, codes, max_length=30))
 
 
@@ -265,18 +272,24 @@ def _texts(vocabulary: Vocabulary, sentences: list[list[int]]) -> list[str]:
 
 
 def _samples(run: "Run") -> str:
-    texts = run.sample(5)
-    text = "## Samples\n\n" + "\n".join(f"- {_escaped(each) or '(empty)'}" for each in texts)
+    if run.vae.decoder.writes_freely:
+        texts = run.sample(5)
+        text = "## Samples\n\n" + "\n".join(f"- {_escaped(each) or '(empty)'}" for each in texts)
+    else:
+        text = f"## Samples\n\nNone: it writes only what it is told the {run.vae.decoder.told[-1]} of."
     if not run.vae.prior.code or not has_texts(run):
         return text
     split = run.corpus.splits["valid"]
-    originals = split.texts(run.vocabulary, range(min(5, len(split))))
-    originals = [each for each in originals if set(each.split()) - {run.vocabulary.words[UNK]}]
-    if not originals:
+    some = [i for i in range(min(5, len(split))) if (split.ids(i) != UNK).any()]
+    if not some:
         return text
+    originals, labels = split.texts(run.vocabulary, some), None
+    column = run.recipe["options"].get("label")
+    if column is not None:
+        labels = [run.corpus.label_names[column][split.labels[column][i]] for i in some]
     lines = [
         f"| {_escaped(before)} | {_escaped(after) or '(empty)'} |"
-        for before, after in zip(originals, run.reconstruct(originals), strict=True)
+        for before, after in zip(originals, run.reconstruct(originals, labels=labels), strict=True)
     ]
     return (
         text

@@ -53,6 +53,9 @@ class Copy:
     def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary
 
+    def condition_freely(self, code: Tensor) -> Tensor:
+        return code
+
     def start(self, code: Tensor) -> tuple[Tensor, ...]:
         return (torch.zeros(1, len(code), dtype=torch.long),)
 

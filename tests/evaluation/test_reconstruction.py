@@ -50,6 +50,9 @@ class Copy:
     def log_prob(self, code: Tensor, batch: Batch) -> Tensor:
         return -(code != batch.tokens[:, 1 : LENGTH + 1]).sum(-1).float()
 
+    def condition(self, code: Tensor, batch: Batch) -> Tensor:
+        return code
+
     def start(self, code: Tensor) -> tuple[Tensor, ...]:
         return (torch.zeros(1, len(code), dtype=torch.long),)
 
