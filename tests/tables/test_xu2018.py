@@ -1,0 +1,77 @@
+"""The rows of the vMF-VAE tables: that each can be trained, what is measured, and the corrected perplexities."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyro_textvae import load
+from pyro_textvae.tables import Row, Table, engine, table
+from pyro_textvae.tables.xu2018 import PROTOCOLS, XU2018_PTB, XU2018_YELP
+from tests.tiny import some_texts
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "xu2018_corrected.py"
+spec = importlib.util.spec_from_file_location("xu2018_corrected", SCRIPT)
+assert spec and spec.loader
+xu2018_corrected = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(xu2018_corrected)
+
+
+@pytest.mark.parametrize(
+    ("which", "row"),
+    [(which, row) for which in (XU2018_PTB, XU2018_YELP) for row in which.rows],
+    ids=lambda each: each.name,
+)
+def test_every_row_can_be_trained_at_every_budget(which: Table, row: Row):
+    told = {"label_shares": [0.5, 0.5]} if "label" in row.options else {}
+    for budget in which.budgets.values():
+        engine._check(row, "toy", {**budget.settings, **PROTOCOLS["modern"], **row.given(updates=1000), **told})
+
+
+@pytest.mark.parametrize(
+    ("setting", "which", "name"),
+    [
+        ("PTB", XU2018_PTB, "vMF-VAE"),
+        ("PTB, inputless", XU2018_PTB, "vMF-VAE, inputless"),
+        ("PTB, told a bag of words", XU2018_PTB, "vMF-VAE + BoW"),
+        ("PTB, told a bag of words, inputless", XU2018_PTB, "vMF-VAE + BoW, inputless"),
+        ("Yelp", XU2018_YELP, "vMF-VAE"),
+        ("Yelp, inputless", XU2018_YELP, "vMF-VAE, inputless"),
+    ],
+)
+def test_corrected_perplexities_are_the_scripts(setting: str, which: Table, name: str):
+    torch.manual_seed(0)
+    dimension, concentration, printed, tokens = xu2018_corrected.PUBLISHED[setting]
+    (row,) = which.choose([name])
+    assert (row.options["latent"], row.options["concentration"]) == (dimension, concentration)
+    (published,) = row.published.values()
+    assert published["PPL"] == str(printed)
+    charged, _, corrected = xu2018_corrected.corrected(dimension, concentration, printed, tokens)
+    assert published["PPL, corrected here"] == f"{corrected:.0f}"
+    # The settings are those that the printed KLs give away: for a token, in two decimals, times the mean length.
+    length = {xu2018_corrected.PTB: 21.1, xu2018_corrected.YELP: 49.5}[tokens]
+    assert float(published["KL"]) == pytest.approx(charged / tokens * length, abs=0.01 * length)
+
+
+def test_one_draw_is_its_own_mean_and_many_tell_more():
+    kl = xu2018_corrected.kl(10, torch.tensor(20.0, dtype=torch.float64)).item()
+    torch.manual_seed(0)
+    rates = [xu2018_corrected.rate_of_mean(10, 20.0, draws, times=2000) for draws in (1, 3, 10)]
+    assert rates[0] == pytest.approx(kl, rel=1e-9) and rates[0] < rates[1] < rates[2]
+
+
+def test_what_is_measured_is_what_the_runs_own_measures_say(tmp_path: Path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number, split in enumerate(("train", "valid", "test")):
+        (folder / f"{split}.txt").write_text("\n".join(some_texts(100 if split == "train" else 30, seed=number)))
+    rows = XU2018_PTB.choose(["RNNLM", "vMF-VAE, inputless, learnt (exact)"])
+    made = table(replace(XU2018_PTB, rows=rows), folder, tmp_path / "t", budget="smoke", seeds=1, progress=False)
+    language_model, vmf = made.lines
+    released = "perplexity_xu2018_released_no_bound"
+    assert released not in language_model.measures and "kl_nats_per_sentence" in language_model.measures
+    for name in (released, "perplexity_importance_weighted", "concentration_mean"):
+        assert vmf.measures[name].mean == load(vmf.runs[0]).metrics["test"][name]
+    assert "no bound" in (tmp_path / "t" / "table.md").read_text(encoding="utf-8")
