@@ -93,6 +93,17 @@ def kim2018(losses: Sequence[float], epochs: int = 30, first_epoch: int = 15, le
     return Decision(factor, stop=factor < least)
 
 
+def xu2018_nvdm(losses: Sequence[float], epochs: int = 100, divisor: float = 1.1, patience: int = 15) -> Decision:
+    """Over 1.1 after every epoch without a new best; stop after 15 in a row (Xu & Durrett 2018's document model)."""
+    factor, best, since_best = 1.0, float("inf"), 0
+    for loss in losses:
+        if loss < best:
+            best, since_best = loss, 0
+        else:
+            factor, since_best = factor / divisor, since_best + 1
+    return Decision(factor, stop=since_best >= patience)
+
+
 DECAYS: dict[str, Callable[[Sequence[float], int], Decision]] = {
     "none": none,
     "linear": linear,
@@ -100,4 +111,5 @@ DECAYS: dict[str, Callable[[Sequence[float], int], Decision]] = {
     "zhu2020": zhu2020,
     "shi2020": shi2020,
     "kim2018": kim2018,
+    "xu2018_nvdm": xu2018_nvdm,
 }

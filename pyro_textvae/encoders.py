@@ -1,9 +1,13 @@
 """Encoders: a Batch of sentences to features, one vector a sentence."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pyro_textvae.batch import Batch
+from pyro_textvae.corpus import SPECIALS
 from pyro_textvae.size import Size
 
 
@@ -40,6 +44,28 @@ class RecurrentEncoder(nn.Module):
         states, _ = network(self.embedding(tokens))  # (B, T + 1, H)
         last = batch.lengths[:, None, None].expand(-1, 1, states.size(-1))  # </s> stands at index `lengths`
         return states.gather(1, last).squeeze(1)
+
+
+class BagOfWordsEncoder(nn.Module):
+    """How often a document has each word, through `size.layers` hidden layers of H units: tanh of a linear map, with
+    dropout before it in training. Features (B, H); the order of words does not enter.
+
+    Counts go in as they are, as in the code of Miao et al. (2016) and of Xu & Durrett (2018), whose paper speaks of
+    whether a word is there.
+    """
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.vocabulary = size.vocabulary
+        widths = [size.vocabulary - len(SPECIALS), *[size.hidden] * size.layers]
+        self.layers = nn.ModuleList(nn.Linear(*each) for each in itertools.pairwise(widths))
+        self.dropout = size.dropout
+
+    def forward(self, batch: Batch) -> Tensor:
+        features = batch.counts(self.vocabulary).to(next(self.parameters()).dtype)
+        for layer in self.layers:
+            features = torch.tanh(F.dropout(layer(features), self.dropout, self.training))
+        return features
 
 
 class NoEncoder(nn.Module):

@@ -48,7 +48,7 @@ class Training:
     learning_rate       None: 2e-3 for adamw, 1.0 for sgd
     clip                largest global gradient norm
     decay               how the learning rate falls and training stops (decay.py): "none", "linear",
-                        "cosine_restarts", "zhu2020", "shi2020", "kim2018"
+                        "cosine_restarts", "zhu2020", "shi2020", "kim2018", "xu2018_nvdm"
     patience            stop after so many epochs without a better validation loss, counted from where every KL
                         schedule has reached its end (before, that loss may well rise); None: never
     select              the best epoch has the lowest validation "loss" (schedules at their end) or "elbo"
@@ -66,7 +66,7 @@ class Training:
     learning_rate: float | None = None
     weight_decay: float = 0.0
     clip: float = 5.0
-    decay: Literal["none", "linear", "cosine_restarts", "zhu2020", "shi2020", "kim2018"] = "none"
+    decay: Literal["none", "linear", "cosine_restarts", "zhu2020", "shi2020", "kim2018", "xu2018_nvdm"] = "none"
     patience: int | None = None
     select: Literal["loss", "elbo"] = "loss"
     exact_length: bool = False
@@ -224,6 +224,7 @@ class Loop:
             seed=self.seed,
             epoch=place.epoch,
             exact_length=training.exact_length,
+            bucketing=self.objective.vae.decoder.ordered,  # a bag's cost does not depend on its length
             start=place.batch,
             drop_singletons=self.drop_singletons,
         )

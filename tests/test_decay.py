@@ -4,7 +4,7 @@ from itertools import accumulate
 
 import pytest
 
-from pyro_textvae.decay import DECAYS, Decision, cosine_restarts, kim2018, linear, none, shi2020, zhu2020
+from pyro_textvae.decay import DECAYS, Decision, cosine_restarts, kim2018, linear, none, shi2020, xu2018_nvdm, zhu2020
 
 
 def decisions(rule, losses: list[float]) -> list[Decision]:
@@ -120,3 +120,11 @@ def test_kim2018_forgives_what_came_before_the_sixteenth_epoch():
 def test_kim2018_stops_under_three_hundredths():
     stops = [decision.stop for decision in decisions(kim2018, [1.0] * 22)]
     assert stops == [False] * 20 + [True] * 2  # the sixth halving, to 1/64
+
+
+def test_xu2018_nvdm_divides_the_rate_at_every_epoch_without_a_record_and_stops_after_fifteen_in_a_row():
+    losses = [5.0, 4.0, 4.0, 4.5, 3.0, 3.5]
+    factors = [xu2018_nvdm(losses[:n]).rate_factor for n in range(len(losses) + 1)]
+    assert factors == pytest.approx([1, 1, 1, 1 / 1.1, 1 / 1.1**2, 1 / 1.1**2, 1 / 1.1**3])
+    assert not xu2018_nvdm([3.0, *[4.0] * 14]).stop and xu2018_nvdm([3.0, *[4.0] * 15]).stop
+    assert not xu2018_nvdm([3.0, *[4.0] * 14, 2.0, *[4.0] * 14]).stop

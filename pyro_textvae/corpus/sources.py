@@ -78,8 +78,8 @@ def find(data: Any, wanted: tuple[str, ...] | None) -> Text:
                 f"and the known corpora are {', '.join(names)}"
             )
         raise FileNotFoundError(
-            f"{path} does not exist: expected a {', '.join(FORMATS)} file (or .gz), a folder with train and valid "
-            f"files, or one of {', '.join(names)}; the current folder is {Path.cwd()}"
+            f"{path} does not exist: expected a .txt, .tsv, .jsonl or .feat file (or .gz), a folder with train and "
+            f"valid files, or one of {', '.join(names)}; the current folder is {Path.cwd()}"
         )
     if isinstance(data, Bags):
         return _from_bags({"all": data}, wanted)

@@ -28,7 +28,7 @@ from pyro_textvae.evaluation.collapse import (
 from pyro_textvae.evaluation.generated import Generation, evaluate_generation
 from pyro_textvae.evaluation.generation import Decoding, beam, greedy, linear, sample, spherical
 from pyro_textvae.evaluation.language_model import LanguageModelBudget
-from pyro_textvae.evaluation.likelihood import importance_weighted_nll, perplexity, reconstruct, standard_error
+from pyro_textvae.evaluation.likelihood import importance_weighted_nll, perplexities, reconstruct, standard_error
 from pyro_textvae.evaluation.reconstruction import From, noisy_reconstruction, reconstruction_bleu
 from pyro_textvae.evaluation.verdict import CollapseWarning, Verdict, judge
 from pyro_textvae.priors import Mixture, StandardNormal, WithClasses
@@ -77,10 +77,17 @@ def evaluate(
     is the label, and how often the most frequent label would be.
     `entropy` is the true entropy of the text, nats per sentence, where it is known. What a model does not have is
     left out: an autoencoder no bound, a language model no code; and a perplexity too large for a number. The in-batch
-    mutual information depends on `batch_size` (its cap is ln of it) and is taken over sentences of like length.
+    mutual information depends on `batch_size` (its cap is ln of it) and is taken over sentences of like length. A
+    sentence is a document where the model is of bags of words: then there are two perplexities of each bound, and BLEU
+    and swaps are refused, which ask for an order.
 
     The model is left in the mode it came in, and the random numbers of the caller as they were. Same seed, same result.
     """
+    if (bleu or swaps) and not vae.decoder.ordered:
+        raise ValueError(
+            f"{'bleu' if bleu else 'swaps'} was asked for, but a bag of words has no order: leave it out, and see "
+            "the reconstruction's nats"
+        )
     with evaluating(vae, seed):
         codes = Codes.read(vae, split, batch_size)
         metrics = _likelihood(vae, split, codes, entropy, seed, batch_size)
@@ -96,7 +103,7 @@ def evaluate(
             metrics["nll_importance_weighted_nats_per_sentence"] = cost.mean().item()
             if len(cost) > 1:
                 metrics["nll_importance_weighted_standard_error"] = standard_error(cost)
-            metrics["perplexity_importance_weighted"] = perplexity(cost, codes.lengths)
+            metrics |= perplexities(cost, codes.lengths, "importance_weighted", vae.decoder.ordered)
             metrics["importance_samples"] = float(importance_samples)
         if deep and codes.posteriors and bleu:
             metrics |= reconstruction_bleu(vae, split, codes, bleu, bleu_from, batch_size=batch_size)
@@ -124,7 +131,7 @@ def _likelihood(
         metrics["nll_elbo_nats_per_sentence"] = nll.mean().item()
         if len(nll) > 1:
             metrics["nll_elbo_standard_error"] = standard_error(nll)
-        metrics["perplexity_elbo"] = perplexity(nll, codes.lengths)
+        metrics |= perplexities(nll, codes.lengths, "elbo", vae.decoder.ordered)
         if entropy is not None:
             metrics["nll_elbo_above_entropy_nats_per_sentence"] = metrics["nll_elbo_nats_per_sentence"] - entropy
     if codes.posteriors and len(reconstruction) > 1:

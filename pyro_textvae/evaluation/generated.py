@@ -118,6 +118,10 @@ def evaluate_generation(
     """
     budget = budget or LanguageModelBudget()
     _check(measures, sentences, self_bleu_sentences, language_model is not None)
+    if not vae.decoder.ordered:
+        raise ValueError(
+            "a model of bags of words writes no sentences, and no language model can measure what it draws"
+        )
     real, train = corpus.split(split), corpus.split("train")
     longest: int = (corpus.options["max_length"] or int(train.lengths.max())) if max_length is None else max_length
     reverse, forward = "reverse_perplexity" in measures, "forward_perplexity" in measures
