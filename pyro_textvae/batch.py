@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_textvae.corpus import BOS, EOS, PAD, Split
+from pyro_textvae.corpus import BOS, EOS, PAD, SPECIALS, UNK, Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,23 @@ class Batch:
     def targets(self) -> Tensor:
         """What it predicts: (B, T), up to </s> and padding."""
         return self.tokens[:, 1:]
+
+    def counts(self, vocabulary: int) -> Tensor:
+        """How often each sentence has each word, in whatever order: (B, V - 4), float32, word i in column i - 4.
+
+        Neither </s> nor <unk> is a word here.
+
+        >>> Batch.collate([[4, 6, 4], [3, 5]]).counts(7)
+        tensor([[2., 0., 1.], [0., 1., 0.]])
+        """
+        place = self.sentence * vocabulary + self.targets.flatten().index_select(0, self.real)
+        counts = torch.zeros(len(self) * vocabulary, device=place.device)
+        counts.index_add_(0, place, torch.ones((), device=place.device).expand(len(place)))
+        return counts.unflatten(0, (len(self), vocabulary))[:, len(SPECIALS) :]
+
+    def known_words(self) -> Tensor:
+        """How many words each sentence has, <unk> not counted: (B,)."""
+        return (self.targets > UNK).sum(1)
 
     @classmethod
     def collate(

@@ -6,6 +6,7 @@ A rule reads every loss from the first epoch on, and how many epochs are planned
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 
 @dataclass(frozen=True)
@@ -114,4 +115,5 @@ DECAYS: dict[str, Callable[[Sequence[float], int], Decision]] = {
     "shi2020": shi2020,
     "kim2018": kim2018,
     "xu2018": xu2018,
+    "xu2018_nvdm": partial(xu2018, factor=1.1),
 }

@@ -1,7 +1,7 @@
 """Decoders: a code z to p(x|z), a distribution over whole sentences."""
 
 from abc import ABC, abstractmethod
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pyro.distributions as dist
 import torch
@@ -10,7 +10,7 @@ from torch.distributions import constraints
 from torch.nn import functional as F
 
 from pyro_textvae.batch import Batch
-from pyro_textvae.corpus import BOS, EOS, PAD, UNK
+from pyro_textvae.corpus import BOS, EOS, PAD, SPECIALS, UNK
 from pyro_textvae.encoders import Labeller, at_least_float32, beside
 from pyro_textvae.linear_cross_entropy import linear_cross_entropy
 from pyro_textvae.size import Size
@@ -29,12 +29,16 @@ class Decoder(nn.Module, ABC):
     in `condition_freely`; then `start`, `states` and `step` get z and that, end to end.
     """
 
+    ordered: ClassVar[bool] = True
+    """Whether it predicts words in their order, and the end after them. One that does not reads no words either."""
+
     def __init__(self, size: Size, code: int) -> None:
         super().__init__()
         self.size, self.code = size, code
         self.bag: nn.Linear | None = None
         self.labeller: Labeller | None = None
-        self.embedding = nn.Embedding(size.vocabulary, size.embedding)
+        if self.ordered:
+            self.embedding = nn.Embedding(size.vocabulary, size.embedding)
 
     def _make_output(self, width: int) -> None:
         """The layer from outputs of `width` numbers to logits: of its own, or (tied) the embedding."""
@@ -312,6 +316,61 @@ class DilatedBlock(nn.Module):
         taps = torch.cat([x[:, :T], x[:, d : d + T], x[:, 2 * d :]], -1)  # (B, T, 3 H/2)
         y = F.relu(self.taps_norm(self.taps(taps)))
         return F.relu(inputs + self.widen_norm(self.widen(y))), x[:, T:].movedim(1, 0)
+
+
+class BagOfWordsDecoder(Decoder):
+    """A document as a bag: each word drawn for itself from softmax(W z + b) (Miao et al. 2016).
+
+    log p(x|z) is the sum over the vocabulary of count times log p(word|z): of the words in a row, without the
+    coefficient that counts their orders. How many there are is not modelled, so there is no </s>; and <unk> is not a
+    word. Of `size` it reads vocabulary and dropout, which is on the logits (Xu & Durrett 2018's code).
+    """
+
+    ordered = False
+
+    def __init__(self, size: Size, code: int) -> None:
+        super().__init__(size, code)
+        self._make_output(code)
+
+    def _make_output(self, width: int) -> None:
+        self.output = nn.Linear(width, self.size.vocabulary - len(SPECIALS))
+
+    def hidden(self, code: Tensor) -> Tensor:
+        """What the logits are linear in, (..., width)."""
+        return code
+
+    def word_logits(self, outputs: Tensor) -> Tensor:
+        """Unnormalised log-probabilities (..., V - 4) of words, from what the logits are linear in."""
+        assert self.output is not None
+        return self._drop_outputs(self.output(outputs))
+
+    def start(self, code: Tensor) -> State:
+        """Nothing: the words before do not matter."""
+        return ()
+
+    def states(self, words: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.hidden(code).unsqueeze(1).expand(-1, words.size(1), -1), ()
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Logits (..., V) of the next word: those of the special ones are minus infinity."""
+        return F.pad(self.word_logits(outputs), (len(SPECIALS), 0), value=-torch.inf)
+
+    def log_prob(self, code: Tensor, batch: Batch) -> Tensor:
+        """log p(x|z) of each document's known words, (B,), nats."""
+        log_p = at_least_float32(self.word_logits(self.hidden(code))).log_softmax(-1)
+        return (batch.counts(self.size.vocabulary).to(log_p.dtype) * log_p).sum(-1)
+
+
+class HiddenBagOfWordsDecoder(BagOfWordsDecoder):
+    """The same with H hidden units between: softmax(W tanh(A z + a) + b) (Xu & Durrett 2018)."""
+
+    def __init__(self, size: Size, code: int) -> None:
+        super().__init__(size, code)
+        self.inner = nn.Linear(code, size.hidden)
+        self._make_output(size.hidden)
+
+    def hidden(self, code: Tensor) -> Tensor:
+        return torch.tanh(self.inner(code))
 
 
 class Sentences(dist.TorchDistribution):

@@ -1,6 +1,7 @@
 """The public door to the distributions: `from pyro_textvae.distributions import VonMisesFisher`."""
 
 from pyro_textvae_distributions import (
+    AutoregressiveBernoulli,
     Concatenated,
     GumbelSoftmax,
     HypersphericalUniform,
@@ -11,6 +12,7 @@ from pyro_textvae_distributions import (
 )
 
 __all__ = [
+    "AutoregressiveBernoulli",
     "Concatenated",
     "GumbelSoftmax",
     "HypersphericalUniform",

@@ -1,10 +1,13 @@
 """Encoders: a Batch of sentences to features, one vector a sentence."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pyro_textvae.batch import Batch
-from pyro_textvae.corpus import EOS
+from pyro_textvae.corpus import EOS, SPECIALS
 from pyro_textvae.size import Size
 
 
@@ -78,6 +81,28 @@ class Labeller(nn.Module):
         lengths, column = end.int().argmax(1), torch.arange(tokens.size(1), device=tokens.device)
         reversed = torch.where(column <= lengths[:, None], lengths[:, None] - column, column)
         return at_least_float32(self.label(self.encoder.read(tokens, lengths, reversed))), end.any(1)
+
+
+class BagOfWordsEncoder(nn.Module):
+    """How often a document has each word, through `size.layers` hidden layers of H units: tanh of a linear map, with
+    dropout before it in training. Features (B, H); the order of words does not enter.
+
+    Counts go in as they are, as in the code of Miao et al. (2016) and of Xu & Durrett (2018), whose paper speaks of
+    whether a word is there.
+    """
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.vocabulary = size.vocabulary
+        widths = [size.vocabulary - len(SPECIALS), *[size.hidden] * size.layers]
+        self.layers = nn.ModuleList(nn.Linear(*each) for each in itertools.pairwise(widths))
+        self.dropout = size.dropout
+
+    def forward(self, batch: Batch) -> Tensor:
+        features = batch.counts(self.vocabulary).to(next(self.parameters()).dtype)
+        for layer in self.layers:
+            features = torch.tanh(F.dropout(layer(features), self.dropout, self.training))
+        return features
 
 
 class NoEncoder(nn.Module):

@@ -49,7 +49,8 @@ class Training:
     learning_rate       None: 2e-3 for adamw, 1.0 for sgd
     clip                largest global gradient norm
     decay               how the learning rate falls and training stops (decay.py): "none", "linear",
-                        "cosine_restarts", "zhu2020", "shi2020", "kim2018", "xu2018"
+                        "cosine_restarts", "zhu2020", "shi2020", "kim2018", "xu2018",
+                        "xu2018_nvdm"
     patience            stop after so many epochs without a better one, counted from the first by whose end every
                         weight of the objective has reached its final value, since the loss may rise before;
                         None: never
@@ -69,7 +70,9 @@ class Training:
     learning_rate: float | None = None
     weight_decay: float = 0.0
     clip: float = 5.0
-    decay: Literal["none", "linear", "cosine_restarts", "zhu2020", "shi2020", "kim2018", "xu2018"] = "none"
+    decay: Literal["none", "linear", "cosine_restarts", "zhu2020", "shi2020", "kim2018", "xu2018", "xu2018_nvdm"] = (
+        "none"
+    )
     patience: int | None = None
     select: Literal["loss", "elbo"] = "loss"
     exact_length: bool = False
@@ -305,6 +308,7 @@ class Loop:
             seed=self.seed,
             epoch=epoch,
             exact_length=self.training.exact_length,
+            bucketing=self.objective.vae.decoder.ordered,  # a bag's cost does not depend on its length
             start=start,
             drop_singletons=self.drop_singletons,
         )

@@ -9,7 +9,7 @@ true ELBO is always reported beside the loss, and the two never share a name.
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -63,10 +63,12 @@ class Draw:
             )
         for name in self.latents:
             site = self._guide[name]
-            if not getattr(site["fn"], "has_rsample", False) and "_enumerate_dim" not in site["infer"]:
+            known = "_enumerate_dim" in site["infer"] or name in self.by_score
+            if not getattr(site["fn"], "has_rsample", False) and not known:
                 raise ValueError(
                     f"site {name!r} of the guide is a {type(site['fn']).__name__}, which has no reparameterised sample "
-                    'and is not enumerated: give it infer={"enumerate": "parallel"}'
+                    'and is not enumerated: give it infer={"enumerate": "parallel"}, or infer={"score_function": True} '
+                    "and an objective that takes gradients so, LeaveOneOutELBO"
                 )
         for sites in (self._model, self._guide):
             for name, site in sites.items():
@@ -96,6 +98,11 @@ class Draw:
     def enumerated(self) -> list[str]:
         """The discrete sites that are summed out."""
         return [name for name in self.latents if "_enumerate_dim" in self._guide[name]["infer"]]
+
+    @property
+    def by_score(self) -> list[str]:
+        """The sites that say of themselves that their gradient is that of the score function: draws carry none."""
+        return [name for name in self.latents if self._guide[name]["infer"].get("score_function")]
 
     @property
     def discrete(self) -> list[str]:
@@ -321,14 +328,22 @@ class TextELBO(ELBO):
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """The loss, summed over the sentences as Pyro's ELBOs do, differentiable."""
         if self.num_particles == 1:  # nothing to average: at small sizes the kernels for that would show
-            return self.weigh(self.draw(model, guide, *args, **kwargs)).sum()
+            return self._of_draw(self.draw(model, guide, *args, **kwargs))
         losses: list[Tensor] = []
         reports: list[dict[str, Tensor]] = []
         for _ in range(self.num_particles):
-            losses.append(self.weigh(self.draw(model, guide, *args, **kwargs)).sum())
+            losses.append(self._of_draw(self.draw(model, guide, *args, **kwargs)))
             reports.append(self.report)
-        self.report = {name: torch.stack([report[name] for report in reports]).mean() for name in self.report}
+        self.report = _mean_report(reports)
         return torch.stack(losses).mean()
+
+    def _of_draw(self, draw: Draw) -> Tensor:
+        if draw.by_score and torch.is_grad_enabled():
+            raise ValueError(
+                f"draws at {draw.by_score} carry no gradient, and {type(self).__name__} would train their guide "
+                "wrongly: take LeaveOneOutELBO"
+            )
+        return self.weigh(draw).sum()
 
     @torch.no_grad()
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
@@ -340,6 +355,71 @@ class TextELBO(ELBO):
             loss.backward()
         self.step += 1
         return loss.item()
+
+
+def _mean_report(reports: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([report[name] for report in reports]).mean() for name in reports[0]}
+
+
+class LeaveOneOutELBO(TextELBO):
+    """The same bound for a guide whose one latent site is discrete and not summed out: its gradient is the score
+    function's, each of `num_particles` S >= 2 draws with the mean cost of the others as its baseline.
+
+    With cost f(z) of a sentence, in nats, and S draws z_s from q(z|x):
+
+        gradient = mean over s of   (f(z_s) - mean of f over the other draws) grad log q(z_s|x)  +  grad f(z_s)
+
+    The baseline is independent of z_s, so the estimate is unbiased, and there is nothing to tune or to learn beside the
+    model (Kool et al. 2019; VIMCO, Mnih & Rezende 2016, has such baselines for another bound). NVIL (Mnih & Gregor
+    2014) needs a network for its baselines, running moments of the costs and their rates. The guide runs once a batch,
+    the model S times. Every term has to be of one sentence, not of the batch.
+    Raises ValueError for fewer than 2 draws, and for a guide of other sites.
+    """
+
+    def __init__(self, *terms: Term, num_particles: int = 4, max_plate_nesting: int = MAX_PLATE_NESTING) -> None:
+        if num_particles < 2:
+            raise ValueError(f"{num_particles} draws came, but leaving one out needs at least 2")
+        super().__init__(*terms, num_particles=num_particles, max_plate_nesting=max_plate_nesting)
+
+    def draws(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Iterator[Draw]:
+        """Draws from one run of the guide."""
+        first = self.draw(model, guide, *args, **kwargs)
+        if len(first.latents) != 1 or first.by_score != first.latents:
+            raise ValueError(
+                f"the guide's latent sites are {first.latents}, and {first.by_score} of them by score function: "
+                'LeaveOneOutELBO takes one site, with infer={"score_function": True}'
+            )
+        yield first
+        (site,) = first.latents
+        for _ in range(self.num_particles - 1):
+            drawn = first.guide_trace.copy()
+            nodes: Any = drawn.nodes
+            nodes[site] = nodes[site] | {"value": first.q(site).sample()}
+            replayed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(*args, **kwargs)
+            yield Draw(prune_subsample_sites(replayed), drawn)
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        costs, log_q, reports = [], [], []
+        for draw in self.draws(model, guide, *args, **kwargs):
+            (site,) = draw.latents
+            costs.append(self.weigh(draw))
+            log_q.append(draw.q(site).log_prob(draw.value(site)))
+            reports.append(self.report)
+        self.report = _mean_report(reports)
+        return leave_one_out(torch.stack(costs), torch.stack(log_q)).mean(0).sum()
+
+    def with_terms(self, *terms: Term) -> "LeaveOneOutELBO":
+        nesting = int(self.max_plate_nesting)
+        return LeaveOneOutELBO(*self.terms, *terms, num_particles=self.num_particles, max_plate_nesting=nesting)
+
+
+def leave_one_out(costs: Tensor, log_q: Tensor) -> Tensor:
+    """Costs (S, B) of S draws as they are, with the gradient of their expectation: that of `LeaveOneOutELBO`.
+
+    log_q (S, B) is the log-probability of each draw.
+    """
+    others = (costs.sum(0) - costs) / (len(costs) - 1)
+    return costs + (costs - others).detach() * (log_q - log_q.detach())
 
 
 class Objective(nn.Module):

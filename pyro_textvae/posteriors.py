@@ -4,7 +4,7 @@ With M discrete variables z is split in M parts of D numbers: batch shape (M, B)
 """
 
 import math
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import pyro
 import pyro.distributions as dist
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyro_textvae.distributions import Concatenated, GumbelSoftmax, VonMisesFisher
+from pyro_textvae.distributions import AutoregressiveBernoulli, Concatenated, GumbelSoftmax, VonMisesFisher
 from pyro_textvae.encoders import at_least_float32
 
 LOG_VARIANCE_RANGE = (-20.0, 20.0)
@@ -386,6 +386,28 @@ def _checked(temperature: float) -> float:
     if not 0 < temperature < math.inf:
         raise ValueError(f"'temperature' is {temperature!r}, but that of a Gumbel-softmax is positive: 1.0 is usual")
     return temperature
+
+
+class BinaryPosterior(nn.Module):
+    """q(z|x) of `latent` binary variables, each of which may depend on those before it (Mnih & Gregor 2014).
+
+    Draws are true zeros and ones without a gradient, so the objective has to be one that takes gradients by the score
+    function: LeaveOneOutELBO. The connections begin at 0, as independent variables. The layer of the logits is named
+    `mean`, as every posterior's centre is.
+    """
+
+    def __init__(self, features: int, latent: int, autoregressive: bool = True) -> None:
+        super().__init__()
+        self.mean = nn.Linear(features, latent)
+        self.connections = nn.Parameter(torch.zeros(latent, latent)) if autoregressive else None
+
+    def z(self, features: Tensor) -> AutoregressiveBernoulli:
+        """Return q(z|x), batch shape (B,), event shape (D,)."""
+        return AutoregressiveBernoulli(at_least_float32(self.mean(features)), self.connections)
+
+    def forward(self, features: Tensor) -> Tensor:
+        by_score: Any = {"score_function": True}  # which Pyro passes on, and knows nothing of
+        return pyro.sample("z", self.z(features), infer=by_score)
 
 
 class WithComponents(nn.Module):

@@ -16,7 +16,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal, constra
 from torch.nn import functional as F
 
 from pyro_textvae.batch import Batch
-from pyro_textvae.distributions import HypersphericalUniform, OneHots, VonMisesFisher
+from pyro_textvae.distributions import AutoregressiveBernoulli, HypersphericalUniform, OneHots, VonMisesFisher
 
 LOG_VARIANCE_LIMIT = 6.0
 """Bound on a component's |log variance|: free ones overflow natural parameters (|log variance| > 88 is NaN)."""
@@ -85,6 +85,36 @@ class UniformSphere(StandardNormal):
     def on_support(self, code: Tensor) -> Tensor:
         """Means on a sphere lie inside it, and move out."""
         return F.normalize(code, dim=-1)
+
+
+class BinaryPrior(Prior):
+    """p(z) of `latent` binary variables, learnt, each of which may depend on those before it (Mnih & Gregor 2014).
+
+    It begins with even chances and connections of 0.
+    """
+
+    def __init__(self, latent: int, autoregressive: bool = True) -> None:
+        super().__init__()
+        self.code = latent
+        self.bias = nn.Parameter(torch.zeros(latent))
+        self.connections = nn.Parameter(torch.zeros(latent, latent)) if autoregressive else None
+
+    def density(self) -> AutoregressiveBernoulli:
+        return AutoregressiveBernoulli(self.bias, self.connections)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return pyro.sample("z", self.density())
+
+    def log_prob(self, code: Tensor) -> Tensor:
+        return self.density().log_prob(code)
+
+    def sample(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
+        self._refuse(component, variable)
+        return self.density().sample(torch.Size([count]))
+
+    def on_support(self, code: Tensor) -> Tensor:
+        """Probabilities become the likelier of 0 and 1."""
+        return (code > 0.5).to(code.dtype)
 
 
 class AutoregressiveNormal(dist.TorchDistribution):

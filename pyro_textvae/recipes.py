@@ -20,14 +20,24 @@ from typing import Any, Literal
 
 from torch import nn
 
-from pyro_textvae.decoders import DILATIONS, Decoder, DilatedDecoder, LinearStartDecoder, RecurrentDecoder, SkipDecoder
-from pyro_textvae.encoders import NoEncoder, RecurrentEncoder
+from pyro_textvae.decoders import (
+    DILATIONS,
+    BagOfWordsDecoder,
+    Decoder,
+    DilatedDecoder,
+    HiddenBagOfWordsDecoder,
+    LinearStartDecoder,
+    RecurrentDecoder,
+    SkipDecoder,
+)
+from pyro_textvae.encoders import BagOfWordsEncoder, NoEncoder, RecurrentEncoder
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.nvrnn import Label, NVRNNDecoder, NVRNNEncoder
-from pyro_textvae.objective import Term, TextELBO
+from pyro_textvae.objective import LeaveOneOutELBO, Term, TextELBO
 from pyro_textvae.posteriors import (
     BatchNormBothGaussian,
     BatchNormGaussian,
+    BinaryPosterior,
     ByVariable,
     CommittedGaussian,
     Gaussian,
@@ -41,6 +51,7 @@ from pyro_textvae.posteriors import (
 )
 from pyro_textvae.priors import (
     AutoregressivePrior,
+    BinaryPrior,
     CategoricalMixture,
     FullCovarianceMixture,
     GaussianMixture,
@@ -78,7 +89,7 @@ from pyro_textvae.terms import (
     SentenceFreeBits,
     VariableFreeBits,
 )
-from pyro_textvae.updates import JOINT, Aggressive, DualAscent, Multiplier, Updates
+from pyro_textvae.updates import JOINT, Aggressive, Alternating, DualAscent, Multiplier, Updates
 from pyro_textvae.vae import TextVAE, initialise
 
 
@@ -121,6 +132,8 @@ class Recipes(Mapping[str, Callable[..., Recipe]]):
 
     def __init__(self) -> None:
         self._known: dict[str, Callable[..., Recipe]] = {}
+        self.of_bags: set[str] = set()
+        """Those to which the order of words means nothing; train() cuts no document of theirs."""
 
     def __getitem__(self, name: str) -> Callable[..., Recipe]:
         if name not in self._known:
@@ -155,6 +168,12 @@ class Recipes(Mapping[str, Callable[..., Recipe]]):
 _RECIPES = Recipes()
 recipe = _RECIPES.register
 """Decorator: make a function from a Size to a Recipe known under its own name."""
+
+
+def bag_recipe(function: Callable[..., Recipe]) -> Callable[..., Recipe]:
+    """Decorator: the same for a method to which the order of words means nothing. train() then cuts no document."""
+    _RECIPES.of_bags.add(function.__name__)
+    return recipe(function)
 
 
 def recipes() -> Recipes:
@@ -875,4 +894,62 @@ def semi_vae(
         posterior=OneHotsBeside(z_posterior, size.features, variables, components, temperature, straight_through),
         prior=OneHotsBesideNormal(size.latent, variables, components),
         objective=TextELBO(*terms),
+    )
+
+
+@bag_recipe
+def g_nvdm(size: Size, alternate: int = 0) -> Recipe:
+    """Neural variational document model: a document as a bag of words, its z Gaussian (Miao et al. 2016).
+
+    Of the sizes it reads hidden, latent, layers (of the encoder), dropout and initialisation; the paper has hidden=500
+    and latent=50. The posterior's log variance begins at 0 for every document, as in the paper's code. `alternate`
+    epochs of the decoder alone and as many of the encoder alone take turns; 0: both move together.
+    """
+    posterior = Gaussian(size.hidden, size.latent)
+    decoder = BagOfWordsDecoder(size, size.latent)
+    made = compose(size, encoder=BagOfWordsEncoder(size), posterior=posterior, decoder=decoder)
+    nn.init.zeros_(posterior.log_variance.weight)
+    nn.init.zeros_(posterior.log_variance.bias)
+    if alternate < 0:
+        raise ValueError(f"'alternate' is {alternate}, but it is a number of epochs, or 0: both move together")
+    return replace(made, updates=Alternating(alternate)) if alternate else made
+
+
+@bag_recipe
+def v_nvdm(size: Size, concentration: float = 100.0, samples: int = 1) -> Recipe:
+    """Document model whose z lies on the sphere, with a von Mises-Fisher posterior (Xu & Durrett 2018).
+
+    The paper has concentration 100 for latent=25 and 150 for 50 and 200, hidden=400, and 3 `samples` of z for each
+    document of a step; it says 2 layers, of which its code makes one with a tanh and one without. A penalty of that
+    code, which keeps the posterior's mean near length 1 before it is normalised, changes no density and is left out.
+    """
+    prior = UniformSphere(size.latent)
+    if samples < 1:
+        raise ValueError(f"'samples' is {samples}, but a step takes at least one of each document")
+    return compose(
+        size,
+        encoder=nn.Sequential(BagOfWordsEncoder(size), nn.Linear(size.hidden, size.hidden)),
+        posterior=VonMisesFisherPosterior(size.hidden, size.latent, concentration),
+        prior=prior,
+        decoder=HiddenBagOfWordsDecoder(size, prior.code),
+        objective=TextELBO(Reconstruction(), KL(), num_particles=samples),
+    )
+
+
+@bag_recipe
+def fdarn(size: Size, autoregressive: bool = True, samples: int = 4) -> Recipe:
+    """Document model whose z is `latent` binary variables in a row, each given those before (Mnih & Gregor 2014).
+
+    Prior and posterior have such connections; autoregressive=False has none: a sigmoid belief network. Its gradients
+    are the score function's, each of `samples` draws with the others as its baseline (RLOO: LeaveOneOutELBO says why),
+    where the paper has NVIL. The encoder is that of g_nvdm, where theirs is linear: what differs is the latent.
+    """
+    prior = BinaryPrior(size.latent, autoregressive)
+    return compose(
+        size,
+        encoder=BagOfWordsEncoder(size),
+        posterior=BinaryPosterior(size.hidden, size.latent, autoregressive),
+        prior=prior,
+        decoder=BagOfWordsDecoder(size, prior.code),
+        objective=LeaveOneOutELBO(Reconstruction(), KL(), num_particles=samples),
     )

@@ -53,6 +53,7 @@ from pyro_textvae.evaluation.codes import classes_of, draw_codes, evaluating, me
 from pyro_textvae.evaluation.generation import Decoding
 from pyro_textvae.evaluation.interpretation import Components, describe_components
 from pyro_textvae.evaluation.reconstruction import From
+from pyro_textvae.evaluation.topics import Topics, describe_topics
 from pyro_textvae.priors import Mixture, WithClasses
 from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.size import Size
@@ -260,6 +261,14 @@ class Run:
             samples=samples,
             seed=seed,
         )
+
+    def describe_topics(self, split: str = "train", *, words: int = 10) -> Topics:
+        """What each number of a document model's code is about: its `words` words and their coherence, the NPMI of
+        sharing documents of the split; prints as a page.
+
+        Raises ValueError for a model of sentences.
+        """
+        return describe_topics(self.vae, self.vocabulary, self.corpus.split(split), words)
 
     # Numbers in, texts out.
 

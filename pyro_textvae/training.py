@@ -19,7 +19,7 @@ from tqdm import tqdm
 from pyro_textvae import protocols
 from pyro_textvae.batch import Batches
 from pyro_textvae.checkpoint import FORMAT, read_json, write_json
-from pyro_textvae.corpus import NAMED, TOYS, Corpus
+from pyro_textvae.corpus import NAMED, TOYS, UNK, Corpus
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import CollapseWarning
 from pyro_textvae.loop import Diverged, Loop, Training
@@ -58,8 +58,8 @@ def train(
     resume          go on with the run in `output`, exactly where it stopped; a finished one goes on if `epochs` is
                     raised, and is only opened if not
     finish          after training, evaluate the best weights and draw the figures
-    protocol        a paper's way of training, "zhu2020", "kim2018", "shi2020" or "xu2018"; options that are given too
-                    win over it
+    protocol        a paper's way of training, "zhu2020", "kim2018", "shi2020" or "xu2018", or of documents "miao2016"
+                    or "xu2018_nvdm"; options that are given too win over it
     init_from       "ae": first train an autoencoder (a VAE whose KL has weight 0) in `output`/ae with the same
                     settings, then begin with its encoder and heads of q(z|x), all else drawn anew; or the directory of
                     a run to take these from
@@ -76,6 +76,8 @@ def train(
     if resume and output is None:
         raise ValueError("resume=True came without output: name the directory of the run to go on with")
     where = device_of(device)
+    if model in recipes().of_bags:
+        given["corpus"].setdefault("max_length", None)
     corpus = Corpus.open(data, seed=seed, **given["corpus"])
     if expand is not None:
         of_protocol = sorted_options(model, expand(model, corpus))
@@ -98,11 +100,13 @@ def train(
         torch.manual_seed(seed)
         recipe = build(model, len(corpus.vocabulary), settings["size"], settings["options"])
         normalised = _check_batches(recipe, corpus, training)
+        if not recipe.vae.decoder.ordered:
+            _check_documents(corpus)
         width = width_of(recipe.vae)
         if training.watch and not recipe.vae.prior.code:
             raise ValueError(f"watch={training.watch} was asked for, but {model!r} has no code to watch: leave it out")
         if init_from is not None:
-            _check_source(model, init_from, width)
+            _check_source(model, init_from, width, recipe.vae.decoder.ordered)
             if init_from == "ae" and settings["options"].get("label") is not None:
                 raise ValueError(
                     "init_from='ae' was given, but an autoencoder's encoder is told no label and does not fit one that "
@@ -168,9 +172,14 @@ def _from(directory: Path, init_from: str | Path | None) -> str | None:
     return None if init_from is None else "ae" if init_from == "ae" else os.path.relpath(init_from, directory)
 
 
-def _check_source(model: str, init_from: str | Path, width: int) -> None:
+def _check_source(model: str, init_from: str | Path, width: int, ordered: bool) -> None:
     if not width:
         raise ValueError(f"init_from={str(init_from)!r} was given, but {model!r} has no encoder to begin with")
+    if init_from == "ae" and not ordered:
+        raise ValueError(
+            f"init_from='ae' was given, but that autoencoder reads words in their order, and {model!r} a bag of them: "
+            "leave it out, or give the directory of a run of a bag"
+        )
     if init_from != "ae" and not (Path(init_from) / "recipe.json").exists():
         raise ValueError(
             f"init_from is {str(init_from)!r}, which is no run: give 'ae', or the directory of a run (one with a "
@@ -350,6 +359,20 @@ def _check_batches(recipe: Recipe, corpus: Corpus, training: Training) -> bool:
             + (" or leave exact_length out, since no two have one length" if training.exact_length else "")
         )
     return True
+
+
+def _check_documents(corpus: Corpus) -> None:
+    """Refuse a corpus with a document that has no known word: a bag of nothing."""
+    for name, split in corpus.splits.items():
+        known = np.add.reduceat(split.tokens > UNK, split.offsets[:-1], dtype=np.int64)
+        empty = np.flatnonzero(known == 0)
+        if len(empty):
+            some = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
+            raise ValueError(
+                f"{len(empty)} of {len(split)} {name} documents of {corpus.source} have no word that the vocabulary "
+                f"knows (counted from 0: {some}), and a bag of none says nothing: leave them out, or give a smaller "
+                "min_count or a larger max_vocabulary"
+            )
 
 
 # What stands in a directory before recipe.json does, should the process be killed there.

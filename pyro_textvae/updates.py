@@ -140,4 +140,20 @@ class DualAscent(Updates):
         return moved
 
 
+@dataclass(frozen=True)
+class Alternating(Updates):
+    """By turns the model alone for `epochs` epochs, then the guide alone for as many (Miao et al. 2016's code)."""
+
+    epochs: int = 10
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"'epochs' is {self.epochs}, but a turn takes at least one epoch")
+
+    def __call__(
+        self, move: Move, batch: Batch, another: Callable[[], Batch], rows: Sequence[dict[str, float]]
+    ) -> tuple[Tensor, Tensor]:
+        return move(batch, "guide" if len(rows) // self.epochs % 2 else "model")
+
+
 JOINT = Joint()

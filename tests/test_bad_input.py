@@ -52,7 +52,7 @@ def test_an_unknown_corpus():
 
 
 def test_a_missing_file():
-    with pytest.raises(FileNotFoundError, match=r"nowhere.txt does not exist: expected a .txt, .tsv or .jsonl"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.txt does not exist: expected a .txt, .tsv, .jsonl or .feat"):
         train("vae", "nowhere.txt")
 
 

@@ -133,3 +133,11 @@ def test_xu2018_stops_after_fifteen_epochs_in_a_row_without_a_new_best():
     losses = [5.0] + [6.0] * 14 + [4.0] + [4.5] * 15
     stops = [epoch for epoch, decision in enumerate(decisions(xu2018, losses), start=1) if decision.stop]
     assert stops == [len(losses)]
+
+
+def test_xu2018_nvdm_divides_by_less_and_is_else_the_same():
+    losses = [5.0, 4.0, 4.0, 4.5, 3.0, 3.5]
+    factors = [decision.rate_factor for decision in decisions(DECAYS["xu2018_nvdm"], losses)]
+    assert factors == pytest.approx([1, 1, 1 / 1.1, 1 / 1.1**2, 1 / 1.1**2, 1 / 1.1**3])
+    stops = [decision.stop for decision in decisions(DECAYS["xu2018_nvdm"], [3.0, *[4.0] * 15])]
+    assert stops == [False] * 15 + [True]

@@ -121,8 +121,19 @@ def test_a_run_without_an_encoder_is_none_to_begin_with(tmp_path):
         train_tiny("vae", tmp_path / "run", init_from=tmp_path / "lm")
 
 
-@pytest.mark.parametrize("name", [name for name in recipes() if not name.endswith("_lm")])
-def test_every_recipe_with_a_code_can_begin_with_an_autoencoder(tmp_path, name):
+@pytest.mark.parametrize("name", sorted(recipes().of_bags))
+def test_a_model_of_bags_does_not_begin_with_an_autoencoder_of_sentences_but_with_another_run_of_bags(tmp_path, name):
+    with pytest.raises(ValueError, match=f"reads words in their order, and '{name}' a bag of them: leave it out, or"):
+        train_tiny(name, tmp_path / "run", init_from="ae")
+    source = train_tiny(name, tmp_path / "source", epochs=1)
+    run = train_tiny(name, tmp_path / "next", init_from=tmp_path / "source", epochs=1)
+    assert len(run.stages) == 2 and run.stages[0].directory.resolve() == source.directory.resolve()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in recipes() if not name.endswith("_lm") and name not in recipes().of_bags]
+)
+def test_every_recipe_of_sentences_with_a_code_can_begin_with_an_autoencoder(tmp_path, name):
     inner = {option: 1 for option in ("steps", "most") if option in recipes().options(name)}
     run = train_tiny(name, tmp_path, some_texts(40), epochs=1, init_from="ae", **inner)
     assert len(run.history) == len(Run(tmp_path / "ae").history) == 1

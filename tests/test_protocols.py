@@ -70,3 +70,13 @@ def test_an_unknown_protocol_says_which_may_be_meant(tmp_path):
     with pytest.raises(ValueError, match=r"unknown protocol 'zhu2002' \(did you mean 'zhu2020'\?\)"):
         train_tiny("vae", tmp_path / "run", protocol="zhu2002")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_protocols_of_documents_take_turns_and_draw_as_often_as_their_papers_where_a_recipe_can():
+    corpus = Corpus.open(some_texts(40))
+    assert PROTOCOLS["miao2016"]("g_nvdm", corpus)["alternate"] == 10
+    assert "alternate" not in PROTOCOLS["miao2016"]("v_nvdm", corpus)
+    options = PROTOCOLS["xu2018_nvdm"]("v_nvdm", corpus)
+    assert (options["samples"], options["hidden"], options["latent"], options["dropout"]) == (3, 400, 25, 0.1)
+    assert (options["optimizer"], options["learning_rate"], options["clip"]) == ("sgd", 1.0, 1.0)
+    assert "samples" not in PROTOCOLS["xu2018_nvdm"]("vae", corpus)

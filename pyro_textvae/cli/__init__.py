@@ -38,6 +38,7 @@ GROUPS = {
     ),
     "texts and codes": (
         commands.components,
+        commands.topics,
         commands.sample,
         commands.encode,
         commands.assign,

@@ -126,15 +126,16 @@ def train(
 
     Args:
         model: what to train; 'pyro-textvae recipes' lists them
-        data: toy, toy-acts or toy-modes (embedded); a .txt (a sentence a line), .tsv (label, tab, text) or .jsonl file,
-            or their .gz; a folder with train, valid and test of those; or a known corpus's name
+        data: toy, toy-acts or toy-modes (embedded); a .txt (a sentence a line), .tsv (label, tab, text), .jsonl or
+            .feat (word counts) file, or their .gz; a folder with train, valid and test of those; or a known corpus's
+            name
         output: a new directory for the run; without one it goes to runs/RECIPE-DATA
         epochs: passes over the training text (default: 20)
         seed: of initial weights, order of batches, noise and the split of the text
         device: auto, cpu, cuda or cuda:1
         resume: go on with the unfinished run in --output, exactly where it stopped
-        protocol: a paper's way of training: zhu2020, kim2018, shi2020 or xu2018. What --set and --epochs give wins
-            over it
+        protocol: a paper's way of training: zhu2020, kim2018, shi2020, xu2018, or of documents miao2016 or
+            xu2018_nvdm. What --set and --epochs give wins over it
         init_from: begin with an encoder that was trained before: 'ae' trains an autoencoder first, a directory of a
             run takes that run's
         settings: an option of the recipe, the sizes, the training or the corpus; as often as needed.
@@ -192,11 +193,12 @@ def table(
     For example: pyro-textvae table zhu2020 --data reviews/ --output runs/reviews-table --budget small
 
     zhu2020 is the language-modelling table of the BN-VAE paper, zhu2020-labels its classification with few labels;
-    shi2020-ptb and shi2020-dialog are the tables of the DEM-VAE paper. Stopped and called again, it goes on where it
+    shi2020-ptb and shi2020-dialog are the tables of the DEM-VAE paper; xu2018-20ng is the document models' of the
+    spherical paper. Stopped and called again, it goes on where it
     was and trains nothing twice. It writes table.md, table.csv and table.png, with the paper's numbers beside ours.
 
     Args:
-        name: which table: zhu2020, zhu2020-labels, shi2020-ptb or shi2020-dialog
+        name: which table: zhu2020, zhu2020-labels, shi2020-ptb, shi2020-dialog or xu2018-20ng
         data: a folder with train, valid and test; or whatever 'train' takes that has a test split
         output: the directory of the table and its runs; without one it goes to runs/TABLE
         budget: how large and how long: smoke (does it work? in minutes), small (for a CPU), paper (for a GPU)
@@ -526,6 +528,17 @@ def components(
         samples: how many new sentences
     """
     found = open_run(run).describe_components(split, words=words, sentences=sentences, samples=samples, seed=seed)
+    return Answer(str(found), found.data(), as_json)
+
+
+def topics(run: RunDirectory, *, split: str = "train", words: int = 10, as_json: AsJson = False) -> Answer:
+    """Say what each number of a document model's code is about: its words and their NPMI.
+
+    Args:
+        split: of the run's corpus, in whose documents they occur together or do not
+        words: how many of each topic
+    """
+    found = open_run(run).describe_topics(split, words=words)
     return Answer(str(found), found.data(), as_json)
 
 

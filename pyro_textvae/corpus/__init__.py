@@ -13,17 +13,21 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from pyro_textvae.corpus.bags import Bags
 from pyro_textvae.corpus.ids import is_whole, write_ids
 from pyro_textvae.corpus.sources import NAMED, TOYS, find
 from pyro_textvae.corpus.split import Split
 from pyro_textvae.corpus.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
 from pyro_textvae.errors import did_you_mean
 
-__all__ = ["BOS", "EOS", "NAMED", "PAD", "SPECIALS", "TOYS", "UNK", "Corpus", "Split", "Vocabulary"]
+__all__ = ["BOS", "EOS", "NAMED", "PAD", "SPECIALS", "TOYS", "UNK", "Bags", "Corpus", "Split", "Vocabulary"]
+
+LONGEST_SENTENCE = 100
+"""Words that a sentence is cut to where nothing else is said."""
 
 _FORMAT_VERSION = 1  # of the cached files: raise it when their meaning changes
 
@@ -56,7 +60,7 @@ class Corpus:
         seed: int = 0,
         max_vocabulary: int | None = 20_000,
         min_count: int = 1,
-        max_length: int = 100,
+        max_length: int | Literal["auto"] | None = "auto",
         label_columns: Sequence[str] | None = None,
         lowercase: bool = False,
         cache: str | os.PathLike[str] | None = None,
@@ -64,24 +68,36 @@ class Corpus:
         """Read `data`, split it where it is not split, and build the vocabulary on its training split.
 
         `data` is "toy", "toy-acts" or "toy-modes"; a name in NAMED (through the Hugging Face `datasets`); a path to a
-        .txt (a sentence a line), .tsv (label, tab, text; more label columns may stand before the text) or .jsonl
-        ({"text": ..., fields of strings or integers as labels}), each also .gz; a folder of such files named train,
-        valid (or validation, dev) and test; a list of texts; or (texts, labels), the labels a list or a dict of lists.
-        A name wins over a path of the same name: write "./toy" for the path.
+        .txt (a sentence a line), .tsv (label, tab, text; more label columns may stand before the text), .jsonl
+        ({"text": ..., fields of strings or integers as labels}) or .feat (label id:count ..., beside its vocabulary),
+        each also .gz; a folder of such files named train, valid (or validation, dev) and test; a list of texts; (texts,
+        labels), the labels a list or a dict of lists; or a matrix of word counts, `Bags`, or {"train": Bags, "test":
+        Bags}. A name wins over a path of the same name: write "./toy" for the path.
 
         One file is split 80/10/10 by `seed`; a folder without a validation file gives a tenth of train. Words are what
         white space separates. `max_vocabulary` counts the four special words. Sentences are cut to their first
-        `max_length` words; lines without a word are skipped; both are counted. `label_columns` names the label columns
+        `max_length` words ("auto": 100; None: uncut), and word counts never, since what a cut would leave of a bag is
+        arbitrary; lines without a word are skipped; both are counted. `label_columns` names the label columns
         of a .tsv from left to right, and chooses the fields of a .jsonl or named corpus; empty, it takes none.
         The ids lie in a temporary folder that goes with the process, or in `cache`, where the same files with the same
         options are found again. Raises FileNotFoundError or ValueError that names the file, the line and the remedy.
         """
         for name, value in (("min_count", min_count), ("max_length", max_length)):
-            if value < 1:
+            if isinstance(value, int) and value < 1:
                 raise ValueError(f"{name}={value} came, but at least 1 is needed: give {name}=1 or more")
         if isinstance(label_columns, str):
             label_columns = [label_columns]
         wanted = None if label_columns is None else tuple(label_columns)
+        text = find(data, wanted)
+        if max_length == "auto":
+            max_length = LONGEST_SENTENCE if text.ordered else None
+        elif isinstance(max_length, str):
+            raise ValueError(f"max_length={max_length!r} came, but it is a number of words, None for uncut, or 'auto'")
+        elif max_length is not None and not text.ordered:
+            raise ValueError(
+                f"max_length={max_length} came, but {text.source} has word counts, of which none are the first: leave "
+                "max_length out"
+            )
         options = {
             "seed": seed,
             "max_vocabulary": max_vocabulary,
@@ -90,7 +106,6 @@ class Corpus:
             "label_columns": None if wanted is None else list(wanted),
             "lowercase": lowercase,
         }
-        text = find(data, wanted)
         if cache is None:
             folder = Path(tempfile.mkdtemp(prefix="pyro_textvae-"))
             try:
@@ -156,11 +171,12 @@ class Corpus:
     def describe(self) -> str:
         """What was read, how it was split, and what was truncated, skipped or unknown, in a few lines."""
         lines = [f"{self.name}: {len(self.vocabulary):,} words in the vocabulary, from {self.source}"]
+        longest = self.options["max_length"]
         for name, n in self.counts.items():
+            cut = "none cut" if longest is None else f"{n['truncated']:,} sentences cut to {longest} words"
             lines.append(
                 f"  {name}: {n['sentences']:,} sentences, {n['tokens']:,} words, of which {n['unknown']:,} unknown "
-                f"({n['unknown'] / n['tokens']:.2%}); {n['truncated']:,} sentences cut to "
-                f"{self.options['max_length']} words; {n['empty']:,} empty lines skipped"
+                f"({n['unknown'] / n['tokens']:.2%}); {cut}; {n['empty']:,} empty lines skipped"
             )
         for column, names in self.label_names.items():
             some = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

@@ -1,4 +1,4 @@
-"""Files of text, read a line at a time: .txt, .tsv and .jsonl, each also .gz."""
+"""Files of text, read a line at a time: .txt, .tsv and .jsonl, each also .gz. (Of .feat: bags.py.)"""
 
 import gzip
 import json
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pyro_textvae.errors import did_you_mean
 
-FORMATS = (".txt", ".tsv", ".jsonl")
+FORMATS = (".txt", ".tsv", ".jsonl", ".feat")
 
 _LONGEST_LINE = 1 << 24  # bytes: past this it is not a sentence, and it must not fill the memory
 

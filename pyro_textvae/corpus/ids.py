@@ -21,6 +21,7 @@ from pyro_textvae.corpus.split import Split
 from pyro_textvae.corpus.vocabulary import UNK, Vocabulary
 
 _CHUNK_SENTENCES = 2048  # at 100 words a sentence a few MB of indices at a time
+_UNCUT = np.iinfo(np.int32).max  # words: what max_length None means
 _MOST_LABELS = 1000  # an unasked-for column with more values than this is an identifier, not a label
 
 
@@ -80,7 +81,7 @@ def _read_part(
     labels: dict[str, _Numbering],
     notes: list[str],
 ) -> _Part:
-    longest, lowercase = options["max_length"], options["lowercase"]
+    longest, lowercase = options["max_length"] or _UNCUT, options["lowercase"]
     tokens, lengths = _Int32File(folder / f"{split}.read"), _Int32File(folder / f"{split}-lengths.read")
     columns: dict[str, _Int32File] = {}
     empty = 0
@@ -121,7 +122,7 @@ def write_ids(text: Text, folder: Path, options: dict[str, Any]) -> None:
     For each split: <split>.tokens, int32, all sentences end to end; <split>.offsets, int64, one more than sentences;
     <split>.label<i>, int32, for the i-th label column. Raises ValueError where a split or the vocabulary is empty.
     """
-    longest, notes, words, labels = options["max_length"], list(text.notes), _Numbering(), {}
+    longest, notes, words, labels = options["max_length"] or _UNCUT, list(text.notes), _Numbering(), {}
     parts = {part: _read_part(part, text, folder, options, words, labels, notes) for part in text.parts}
     chosen = {split: (parts[part], mask) for split, part, mask in _divided(text, parts, options["seed"], notes)}
     for column in [c for c, numbering in labels.items() if text.wanted is None and len(numbering) > _MOST_LABELS]:

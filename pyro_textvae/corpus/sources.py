@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pyro_textvae.corpus.bags import Bags, read_feat, vocabulary_of
 from pyro_textvae.corpus.formats import FORMATS, Record, absent_column, format_of, reader_of, stem_of
 from pyro_textvae.corpus.split import checked_texts
 from pyro_textvae.errors import did_you_mean
@@ -39,7 +40,10 @@ NAMED = {
 
 @dataclass
 class Text:
-    """A text that can be read: for each split it comes in, a function that yields its records and may add notes."""
+    """A text that can be read: for each split it comes in, a function that yields its records and may add notes.
+
+    `ordered` is whether the order of its words means anything; where it does not, documents are never cut.
+    """
 
     name: str
     source: str
@@ -49,6 +53,7 @@ class Text:
     where: dict[str, str] = field(default_factory=dict)
     entropy: dict[str, float] | None = None
     notes: list[str] = field(default_factory=list)
+    ordered: bool = True
 
 
 def find(data: Any, wanted: tuple[str, ...] | None) -> Text:
@@ -73,40 +78,84 @@ def find(data: Any, wanted: tuple[str, ...] | None) -> Text:
                 f"and the known corpora are {', '.join(names)}"
             )
         raise FileNotFoundError(
-            f"{path} does not exist: expected a .txt, .tsv or .jsonl file (or .gz), a folder with train and valid "
-            f"files, or one of {', '.join(names)}; the current folder is {Path.cwd()}"
+            f"{path} does not exist: expected a .txt, .tsv, .jsonl or .feat file (or .gz), a folder with train and "
+            f"valid files, or one of {', '.join(names)}; the current folder is {Path.cwd()}"
         )
+    if isinstance(data, Bags):
+        return _from_bags({"all": data}, wanted)
+    if isinstance(data, Mapping) and data and all(isinstance(part, Bags) for part in data.values()):
+        return _from_bags(data, wanted)
     return _from_memory(data, wanted)
 
 
 def _from_memory(data: Any, wanted: tuple[str, ...] | None, name: str = "texts") -> Text:
-    columns: dict[str, list[Any]] = {}
+    labels: Any = None
     if isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], str):
         data, labels = data
-        columns = {k: list(v) for k, v in labels.items()} if isinstance(labels, Mapping) else {"label": list(labels)}
     if not isinstance(data, Iterable) or isinstance(data, bytes | Mapping):
         raise ValueError(
             f"{type(data).__name__} came as data, but expected a corpus's name, a path, a list of texts, "
-            "or (texts, labels)"
+            "(texts, labels), or counts of words as Bags"
         )
     texts = checked_texts(data)
-    for column, values in columns.items():
-        if len(values) != len(texts):
-            raise ValueError(
-                f"label column {column!r} has {len(values)} labels for {len(texts)} texts: give one a text, None "
-                "where it is missing"
-            )
-    columns = _chosen(columns, wanted, "the labels given")
+    columns = _columns(labels, len(texts), wanted)
 
     def read(notes: list[str]) -> Iterator[Record]:
         for i, text in enumerate(texts):
-            yield Record(text.split(), {c: str(values[i]) for c, values in columns.items() if values[i] is not None})
+            yield Record(text.split(), _labels_of(columns, i))
 
     def fingerprint() -> list[str]:
         content = hashlib.sha256(json.dumps([texts, columns], default=str).encode())
         return [name, content.hexdigest()]
 
     return Text(name, f"{len(texts):,} texts in memory", {"all": read}, fingerprint, wanted)
+
+
+def _columns(labels: Any, texts: int, wanted: tuple[str, ...] | None) -> dict[str, list[Any]]:
+    """Labels that came with `texts` texts in memory, None, a list or a mapping of lists, as the columns wanted."""
+    columns: dict[str, list[Any]] = {}
+    if labels is not None:
+        columns = {k: list(v) for k, v in labels.items()} if isinstance(labels, Mapping) else {"label": list(labels)}
+    for column, values in columns.items():
+        if len(values) != texts:
+            raise ValueError(
+                f"label column {column!r} has {len(values)} labels for {texts} texts: give one a text, None "
+                "where it is missing"
+            )
+    return _chosen(columns, wanted, "the labels given")
+
+
+def _labels_of(columns: dict[str, list[Any]], i: int) -> dict[str, str]:
+    return {column: str(values[i]) for column, values in columns.items() if values[i] is not None}
+
+
+def _from_bags(parts: Mapping[Any, Bags], wanted: tuple[str, ...] | None) -> Text:
+    unknown = [name for name in parts if name not in (*_SPLIT_FILES, "all")]
+    if unknown or not parts.keys() & {"train", "all"} or len({"all", "train"} & parts.keys()) > 1:
+        raise ValueError(
+            f"documents came as {', '.join(map(repr, parts))}, but expected 'train' and, beside it, 'valid' and 'test'"
+        )
+    columns = {name: _columns(part.labels, len(part), wanted) for name, part in parts.items()}
+
+    def reader(name: str) -> Callable[[list[str]], Iterator[Record]]:
+        def read(notes: list[str]) -> Iterator[Record]:
+            for i in range(len(parts[name])):
+                yield Record(parts[name].document(i), _labels_of(columns[name], i))
+
+        return read
+
+    def fingerprint() -> list[str]:
+        labels = hashlib.sha256(json.dumps(columns, default=str).encode()).hexdigest()
+        return ["bags", labels, *(f"{name} {part.fingerprint()}" for name, part in parts.items())]
+
+    return Text(
+        "bags",
+        f"{sum(map(len, parts.values())):,} bags of words in memory",
+        {name: reader(name) for name in parts},
+        fingerprint,
+        wanted,
+        ordered=False,
+    )
 
 
 def _chosen(columns: dict[str, Any], wanted: tuple[str, ...] | None, where: str) -> dict[str, Any]:
@@ -181,9 +230,23 @@ def _hub_label(value: Any, names: list[str] | None) -> str | None:
     return None if value is None else str(value)
 
 
+def _reader(path: Path, wanted: tuple[str, ...] | None) -> Callable[[list[str]], Iterator[Record]]:
+    return (lambda notes: read_feat(path, wanted)) if _is_feat(path) else reader_of(path, wanted)
+
+
+def _is_feat(path: Path) -> bool:
+    return format_of(path) == ".feat"
+
+
 def _from_file(path: Path, wanted: tuple[str, ...] | None) -> Text:
     return Text(
-        stem_of(path), str(path), {"all": reader_of(path, wanted)}, lambda: _hashes([path]), wanted, {"all": str(path)}
+        stem_of(path),
+        str(path),
+        {"all": _reader(path, wanted)},
+        lambda: _hashes([path]),
+        wanted,
+        {"all": str(path)},
+        ordered=not _is_feat(path),
     )
 
 
@@ -201,22 +264,29 @@ def _from_folder(folder: Path, wanted: tuple[str, ...] | None) -> Text:
         there = sorted(p.name for p in folder.iterdir())
         some = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
         raise FileNotFoundError(
-            f"{folder} has no train file, but {some or 'nothing'}: expected train.txt, train.tsv or train.jsonl "
-            "(or .gz) and, beside it, valid and test; or give the path of one file"
+            f"{folder} has no train file, but {some or 'nothing'}: expected train.txt, train.tsv, train.jsonl or "
+            "train.feat (or .gz) and, beside it, valid and test; or give the path of one file"
+        )
+    if len({_is_feat(path) for path in files.values()}) > 1:
+        raise ValueError(
+            f"{folder} has word counts beside text ({', '.join(path.name for path in files.values())}): give all of "
+            "them in one kind"
         )
     return Text(
         folder.resolve().name,
         f"{folder} ({', '.join(p.name for p in files.values())})",
-        {split: reader_of(path, wanted) for split, path in files.items()},
+        {split: _reader(path, wanted) for split, path in files.items()},
         lambda: _hashes(files.values()),
         wanted,
         {split: str(path) for split, path in files.items()},
+        ordered=not _is_feat(files["train"]),
     )
 
 
 def _hashes(paths: Iterable[Path]) -> list[str]:
     hashes = []
-    for path in paths:
+    paths = list(paths)
+    for path in [*paths, *{vocabulary_of(path) for path in paths if _is_feat(path)}]:
         with path.open("rb") as file:
             hashes += [path.name, hashlib.file_digest(file, "sha256").hexdigest()]
     return hashes

@@ -61,9 +61,9 @@ class Split:
 
     @classmethod
     def from_texts(
-        cls, texts: Iterable[str], vocabulary: Vocabulary, *, max_length: int = 100, lowercase: bool = False
+        cls, texts: Iterable[str], vocabulary: Vocabulary, *, max_length: int | None = 100, lowercase: bool = False
     ) -> "Split":
-        """Encode new texts as the corpus was encoded; an empty text stays, as a sentence of no words."""
+        """Encode new texts as the corpus was encoded (max_length None: uncut); an empty text stays, of no words."""
         return cls.of(
             vocabulary.encode((text.lower() if lowercase else text).split()[:max_length])
             for text in checked_texts(texts)

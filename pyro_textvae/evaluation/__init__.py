@@ -31,7 +31,7 @@ from pyro_textvae.evaluation.generation import Decoding, beam, greedy, linear, s
 from pyro_textvae.evaluation.language_model import LanguageModelBudget
 from pyro_textvae.evaluation.likelihood import (
     importance_weighted_nll,
-    perplexity,
+    perplexities,
     reconstruct,
     reconstruct_at_means,
     shuffled_z_gap,
@@ -92,10 +92,17 @@ def evaluate(
     mean of so many z's beside the KL of one. It is no bound, and its names say so; every other NLL here is one.
     `entropy` is the true entropy of the text, nats per sentence, where it is known. What a model does not have is
     left out: an autoencoder no bound, a language model no code; and a perplexity too large for a number. The in-batch
-    mutual information depends on `batch_size` (its cap is ln of it) and is taken over sentences of like length.
+    mutual information depends on `batch_size` (its cap is ln of it) and is taken over sentences of like length. A
+    sentence is a document where the model is of bags of words: then there are two perplexities of each bound, and BLEU
+    and swaps are refused, which ask for an order.
 
     The model is left in the mode it came in, and the random numbers of the caller as they were. Same seed, same result.
     """
+    if (bleu or swaps) and not vae.decoder.ordered:
+        raise ValueError(
+            f"{'bleu' if bleu else 'swaps'} was asked for, but a bag of words has no order: leave it out, and see "
+            "the reconstruction's nats"
+        )
     with evaluating(vae, seed):
         codes = Codes.read(vae, split, batch_size)
         metrics = _likelihood(vae, split, codes, entropy, seed, batch_size)
@@ -111,7 +118,7 @@ def evaluate(
             metrics["nll_importance_weighted_nats_per_sentence"] = cost.mean().item()
             if len(cost) > 1:
                 metrics["nll_importance_weighted_standard_error"] = standard_error(cost)
-            metrics["perplexity_importance_weighted"] = perplexity(cost, codes.lengths)
+            metrics |= perplexities(cost, codes.lengths, "importance_weighted", vae.decoder.ordered)
             metrics["importance_samples"] = float(importance_samples)
         if released_draws and codes.posteriors and not codes.is_a_point:
             metrics |= _released(vae, split, codes, released_draws, batch_size)
@@ -141,7 +148,7 @@ def _likelihood(
         metrics["nll_elbo_nats_per_sentence"] = nll.mean().item()
         if len(nll) > 1:
             metrics["nll_elbo_standard_error"] = standard_error(nll)
-        metrics["perplexity_elbo"] = perplexity(nll, codes.lengths)
+        metrics |= perplexities(nll, codes.lengths, "elbo", vae.decoder.ordered)
         if entropy is not None:
             metrics["nll_elbo_above_entropy_nats_per_sentence"] = metrics["nll_elbo_nats_per_sentence"] - entropy
     if codes.posteriors and len(reconstruction) > 1:
@@ -158,8 +165,7 @@ def _released(vae: TextVAE, split: Split, codes: Codes, draws: int, batch_size: 
         "xu2018_released_draws": float(draws),
         "reconstruction_xu2018_released_nats_per_sentence": reconstruction.mean().item(),
         "no_bound_xu2018_released_nats_per_sentence": cost.mean().item(),
-        "perplexity_xu2018_released_no_bound": perplexity(cost, codes.lengths),
-    }
+    } | perplexities(cost, codes.lengths, "xu2018_released_no_bound", vae.decoder.ordered)
 
 
 def _concentrations(codes: Codes) -> dict[str, float]:

@@ -114,7 +114,7 @@ class Codes:
     """What a model says of N sentences before it decodes them, batch after batch.
 
     index       (N,) position of each sentence in its split
-    lengths     (N,) predicted tokens of each, </s> counted
+    lengths     (N,) predicted tokens of each, </s> counted; of bags the known words
     posteriors  q of what the decoder sees, of each batch, batch shape (B,) or (M, B); empty for a language model
     draws       one draw from each of them, (B, D) or (M, B, D)
     code        (N, code) the same draws as the decoder takes them
@@ -143,7 +143,7 @@ class Codes:
         for batch in batches_of(vae, split, batch_size):
             draw, drawn = draw_codes(vae, batch)
             index.append(batch.index)
-            lengths.append(batch.lengths)
+            lengths.append(batch.lengths if vae.decoder.ordered else batch.known_words())
             code.append(drawn)
             q = posterior_of(draw)
             if q is None:

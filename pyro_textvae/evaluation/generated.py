@@ -112,7 +112,7 @@ def evaluate_generation(
     """Generate `sentences` from a model and measure them against the corpus that it was trained on.
 
     split           what language models are measured on; words, distinct-n and self-BLEU compare with "train"
-    max_length      longer sentences are cut; None: as the corpus's were
+    max_length      longer sentences are cut; None: as the corpus's were, or at the longest of an uncut one
     language_model  a name for a language model that was trained on this corpus, and it: then none is trained on "train"
     redrawn         whether the training text redrawn is measured too: it costs a second reverse perplexity
 
@@ -123,8 +123,12 @@ def evaluate_generation(
     """
     budget = budget or LanguageModelBudget()
     _check(measures, sentences, self_bleu_sentences, language_model is not None)
+    if not vae.decoder.ordered:
+        raise ValueError(
+            "a model of bags of words writes no sentences, and no language model can measure what it draws"
+        )
     real, train = corpus.split(split), corpus.split("train")
-    longest: int = corpus.options["max_length"] if max_length is None else max_length
+    longest: int = (corpus.options["max_length"] or int(train.lengths.max())) if max_length is None else max_length
     reverse, forward = "reverse_perplexity" in measures, "forward_perplexity" in measures
     compared = {
         "distinct": min(sentences, len(train)),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pyro_textvae.corpus import BOS, EOS, PAD, UNK
+from pyro_textvae.corpus import BOS, EOS, PAD, SPECIALS, UNK
 from pyro_textvae.decoders import Decoder
 from pyro_textvae.errors import did_you_mean
 
@@ -23,7 +23,13 @@ BEAM_WIDTH = 5
 def write(
     decoder: Decoder, codes: Tensor, decoding: str = "greedy", max_length: int = 100, temperature: float = 1.0
 ) -> list[list[int]]:
-    """Sentences from codes (N, code) in one of the three ways, by its name; raises ValueError for another."""
+    """Sentences from codes (N, code) in one of the three ways, by its name; raises ValueError for another.
+
+    Of a decoder of bags, which knows no order and no end: `max_length` words, drawn each for itself ("sample"), or the
+    most probable ones, each once and the likeliest first.
+    """
+    if decoding in ("greedy", "beam") and not decoder.ordered:
+        return likeliest_words(decoder, codes, max_length)
     if decoding == "greedy":
         return greedy(decoder, codes, max_length)
     if decoding == "beam":
@@ -37,6 +43,15 @@ def write(
 def greedy(decoder: Decoder, codes: Tensor, max_length: int = 100) -> list[list[int]]:
     """The most probable next word, step after step, for each of the codes (N, code)."""
     return _sentences(_word_by_word(decoder, codes, max_length, None, (PAD, BOS))[0])
+
+
+@torch.no_grad()
+def likeliest_words(decoder: Decoder, codes: Tensor, count: int) -> list[list[int]]:
+    """The `count` words that a decoder of bags holds most probable at codes (N, code), the likeliest first."""
+    _check(count)
+    first = torch.full((len(codes),), BOS, device=codes.device)
+    logits, _ = decoder.step(first, codes, decoder.start(codes))
+    return logits.topk(min(count, logits.size(-1) - len(SPECIALS))).indices.tolist()
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """How well a model predicts sentences: the ELBO by one sample, and the importance-weighted bound by many.
 
 Both bound log p(x) from below in expectation. NLL is per sentence, its </s> counted and its <s> not; perplexity is
-exp(sum of NLL / sum of predicted tokens).
+exp(sum of NLL / sum of predicted tokens). Of bags of words neither is counted, and there are two perplexities in use,
+which differ where documents differ in length: `perplexities`.
 """
 
 import math
@@ -108,5 +109,32 @@ def standard_error(costs: Tensor) -> float:
 
 
 def perplexity(costs: Tensor, lengths: Tensor) -> float:
-    """exp(nats per predicted token) of NLLs (N,) and lengths (N,), </s> counted in both."""
+    """exp(nats per predicted token) of NLLs (N,) and lengths (N,), </s> counted in both or in neither."""
     return (costs.sum() / lengths.sum()).exp().item()
+
+
+def perplexity_per_document(costs: Tensor, lengths: Tensor) -> float:
+    """exp of the mean over documents of NLL / length, (N,) each: every document counts alike, however short.
+
+    Raises ValueError for a document of no words.
+    """
+    if not (lengths > 0).all():
+        raise ValueError(
+            f"{int((lengths <= 0).sum())} of {len(lengths)} documents have no known word, so that they have no "
+            "perplexity: leave them out"
+        )
+    return (costs / lengths).mean().exp().item()
+
+
+def perplexities(costs: Tensor, lengths: Tensor, bound: str, ordered: bool) -> dict[str, float]:
+    """The perplexity of sentences by a bound; of bags of words both, since papers mean one or the other.
+
+    perplexity_corpus_BOUND        exp(sum of NLL / sum of words): Xu & Durrett 2018's code
+    perplexity_per_document_BOUND  exp(mean over documents of NLL / words): Mnih & Gregor 2014, Miao et al. 2016
+    """
+    if ordered:
+        return {f"perplexity_{bound}": perplexity(costs, lengths)}
+    return {
+        f"perplexity_corpus_{bound}": perplexity(costs, lengths),
+        f"perplexity_per_document_{bound}": perplexity_per_document(costs, lengths),
+    }

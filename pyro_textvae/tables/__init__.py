@@ -8,16 +8,32 @@ rows        what a table is, as data
 likelihood  the measure of language modelling
 few_labels  the measure of classification with few labels
 generation  the measure of the DEM-VAE paper: text that is generated, and what the discrete code tells
+documents   the measure of document models: both perplexities
 zhu2020     the tables of the BN-VAE paper
 shi2020     the tables of the DEM-VAE paper
+xu2018_20ng the document models of the spherical paper
 engine      table(): trains what is missing, and measures
 page        what was measured, as Markdown, CSV and a picture
 """
 
+from pyro_textvae.tables.documents import DocumentPerplexity
 from pyro_textvae.tables.engine import TABLES, Result, table
 from pyro_textvae.tables.few_labels import FewLabels
 from pyro_textvae.tables.generation import Generation
 from pyro_textvae.tables.likelihood import Likelihood
-from pyro_textvae.tables.rows import Budget, Measure, Row, Table
+from pyro_textvae.tables.rows import Budget, Fitted, Measure, Row, Table
 
-__all__ = ["TABLES", "Budget", "FewLabels", "Generation", "Likelihood", "Measure", "Result", "Row", "Table", "table"]
+__all__ = [
+    "TABLES",
+    "Budget",
+    "DocumentPerplexity",
+    "FewLabels",
+    "Fitted",
+    "Generation",
+    "Likelihood",
+    "Measure",
+    "Result",
+    "Row",
+    "Table",
+    "table",
+]

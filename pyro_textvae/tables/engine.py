@@ -2,6 +2,7 @@
 
 OUTPUT/table.json       the settings, so that a table is never mixed from two
 OUTPUT/ROW/seed-N       a run each, with what was measured of it in table_measurement.json
+OUTPUT/fitted.json      the numbers of lines that are no runs
 OUTPUT/ae/seed-N        the autoencoder that rows with init_from="ae" begin with, trained once for all of them
 OUTPUT/table.md, table.csv, table.png
 """
@@ -27,13 +28,17 @@ from pyro_textvae.recipes import recipes
 from pyro_textvae.run import Run
 from pyro_textvae.size import Size
 from pyro_textvae.tables import page
-from pyro_textvae.tables.rows import Budget, Row, Table
+from pyro_textvae.tables.rows import Budget, Fitted, Row, Table
 from pyro_textvae.tables.shi2020 import SHI2020_DIALOG, SHI2020_PTB
 from pyro_textvae.tables.xu2018 import XU2018_PTB, XU2018_YELP
+from pyro_textvae.tables.xu2018_20ng import XU2018_20NG
 from pyro_textvae.tables.zhu2020 import ZHU2020, ZHU2020_LABELS
 from pyro_textvae.training import MEASUREMENT, Diverged, Training, device_of, sorted_options, train
 
-TABLES = {each.name: each for each in (ZHU2020, ZHU2020_LABELS, SHI2020_PTB, SHI2020_DIALOG, XU2018_PTB, XU2018_YELP)}
+KNOWN = (ZHU2020, ZHU2020_LABELS, SHI2020_PTB, SHI2020_DIALOG, XU2018_PTB, XU2018_YELP, XU2018_20NG)
+TABLES = {each.name: each for each in KNOWN}
+
+FITTED = "fitted.json"
 
 FORMAT = 1
 """Of table.json."""
@@ -102,10 +107,12 @@ def table(
     an `output` that holds a table of other settings, naming what differs.
     """
     which = find(which)
-    chosen = which.choose(rows)
+    lines = which.choose(rows)
+    chosen = [row for row in lines if not isinstance(row, Fitted)]
     plan = _plan(which, chosen, data, budget, protocol, seeds, samples, settings)
     output, where = Path(output), device_of(device)
     _claim(output, plan)
+    _fit([row for row in lines if isinstance(row, Fitted)], data, output, plan)
     todo = [(row, seed) for row in chosen for seed in range(row.seeds if seeds is None else seeds)]
     missing = [each for each in todo if _measurement(which, run_of(output, *each), plan.samples) is None]
     failed: dict[str, str] = {}
@@ -149,7 +156,27 @@ def find(which: str | Table) -> Table:
     return TABLES[which] if isinstance(which, str) else which
 
 
-# One run.
+# Lines and runs.
+
+
+def _fit(lines: Sequence[Fitted], data: Any, output: Path, plan: "Plan") -> None:
+    """Find the numbers of the lines that are no runs, those that are not known yet, into fitted.json."""
+    known = _fitted(output)
+    missing = [line for line in lines if line.name not in known]
+    if missing:
+        corpus = _corpus(data, plan.shared)
+        for line in missing:
+            known[line.name] = dict(line.find(corpus))
+            write_json(output / FITTED, known)
+
+
+def _fitted(output: Path) -> dict[str, dict[str, float]]:
+    return read_json(output / FITTED) if (output / FITTED).exists() else {}
+
+
+def _corpus(data: Any, settings: Mapping[str, Any]) -> Corpus:
+    of_corpus = inspect.signature(Corpus.open).parameters
+    return Corpus.open(data, **{name: value for name, value in settings.items() if name in of_corpus})
 
 
 def run_of(output: Path, row: Row, seed: int) -> Path:
@@ -247,8 +274,7 @@ def _plan(
             f"asked for alone, as rows {','.join(row.name for row in chosen if row.name not in absent)!r}"
         )
     shared = {**asked.settings, **which.protocols[protocol], **settings}
-    of_corpus = inspect.signature(Corpus.open).parameters
-    corpus = Corpus.open(data, **{name: value for name, value in shared.items() if name in of_corpus})
+    corpus = _corpus(data, shared)
     if not len(corpus.splits.get("test", ())):
         raise ValueError(f"{data} has no test split, on which a table is measured: add one, as test.txt in a folder")
     which.measure.check(corpus)
@@ -338,7 +364,9 @@ def finished_runs(which: Table, output: Path, samples: int) -> dict[str, list[pa
 
 
 def _write(which: Table, output: Path, plan: Plan) -> list[page.Line]:
-    lines = page.lines(which, finished_runs(which, output, plan.samples), plan.corpus["splits"]["train"])
+    known = _fitted(output)
+    lines = [page.Line.fitted(row, known[row.name]) for row in which.fitted if row.name in known]
+    lines += page.lines(which, finished_runs(which, output, plan.samples), plan.corpus["splits"]["train"])
     if lines:
         page.write(which, output, lines, read_json(output / "table.json"))
     return lines

@@ -57,6 +57,12 @@ class Line:
     ratio_clock: Clock = "seconds"
 
     @classmethod
+    def fitted(cls, row: Row, numbers: Mapping[str, float]) -> "Line":
+        """Of what was not trained."""
+        measures = {name: Spread(value, None) for name, value in numbers.items()}
+        return cls(row, (), (), (), measures, (), "cpu_seconds", seconds=0.0, seconds_per_example=0.0)
+
+    @classmethod
     def of(cls, row: Row, measured: Sequence[Measured], sentences: int, timed: Sequence[Measured]) -> "Line":
         found, runs = [each.numbers for each in measured], [each.run for each in measured]
         beside = [each.run for each in timed]
@@ -144,10 +150,8 @@ def cells(table: Table, found: Sequence[Line]) -> tuple[list[str], list[list[str
         [
             line.row.name,
             *(str(line.measures[name]) if name in line.measures else "-" for name in measures),
-            _counted(line.verdicts),
-            str(len(line.seeds)),
-            _range(line.epochs),
-            f"{line.seconds / 60:.1f}{WALL[line.clock]}",
+            *((_counted(line.verdicts), str(len(line.seeds)), _range(line.epochs)) if line.runs else ("-",) * 3),
+            f"{line.seconds / 60:.1f}{WALL[line.clock]}" if line.runs else "-",
             "-" if line.time_ratio is None else f"{line.time_ratio:.2f}{WALL[line.ratio_clock]}",
             *(line.row.published.get(corpus, {}).get(measure, "") for corpus, measure in published),
         ]
@@ -190,7 +194,7 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any], pictu
     corpus, shared = settings["corpus"], settings["shared"]
     splits, budget = corpus["splits"], table.budgets[settings["budget"]]
     done = {line.row.name for line in found}
-    absent = [row.name for row in table.rows if row.name not in done]
+    absent = [row.name for row in table.lines if row.name not in done]
     text = [
         f"# {table.title}",
         f"Corpus: {corpus['name']}, {splits['train']:,} sentences to train on, {splits['valid']:,} to choose the epoch "
@@ -236,8 +240,13 @@ def comma_separated(table: Table, found: Sequence[Line]) -> str:
         writer.writerow(
             [
                 *(line.row.name, line.row.recipe, json.dumps(dict(line.row.options)), line.row.init_from),
-                *(len(line.seeds), _range(line.epochs), *numbers, _counted(line.verdicts)),
-                *(line.clock, line.seconds, line.seconds_per_example, line.time_ratio, line.ratio_clock),
+                *(len(line.seeds), _range(line.epochs) if line.runs else None, *numbers),
+                *(
+                    (_counted(line.verdicts), line.clock, line.seconds, line.seconds_per_example)
+                    if line.runs
+                    else [None] * 4
+                ),
+                *(line.time_ratio, line.ratio_clock),
                 *(line.row.published.get(corpus, {}).get(measure) for corpus, measure in table.published_columns),
             ]
         )

@@ -1,7 +1,7 @@
 """What a table is: rows, budgets, protocols and a measure, as data. Nothing here trains."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -55,6 +55,17 @@ class Row:
         """The row's own options of train(), where `updates` are planned."""
         counted = {name: max(1, round(share * updates)) for name, share in self.shares.items()}
         return {**self.options, **counted, **({"init_from": self.init_from} if self.init_from else {})}
+
+
+@dataclass(frozen=True)
+class Fitted(Row):
+    """A line that is no run but what a function finds out about the corpus, such as a distribution of its words.
+
+    recipe  says what it is in place of one
+    find    from the corpus to numbers of the table's measure; it is called once a table
+    """
+
+    find: Callable[["Corpus"], Mapping[str, float]] = lambda corpus: {}
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,7 @@ class Table:
     measure    what is measured of each
     protocols  name -> options of train(): how every row is optimised; the first is the default
     timed      the row whose time per example is 1
+    fitted     lines above the rows that nothing is trained for
     notes      what a reader has to know to compare, a paragraph each
     """
 
@@ -132,35 +144,41 @@ class Table:
     measure: Measure
     timed: str = "VAE"
     notes: Sequence[str] = ()
+    fitted: Sequence[Fitted] = ()
 
     def __post_init__(self) -> None:
         for what in ("name", "folder"):
-            every = [getattr(row, what) for row in self.rows]
+            every = [getattr(row, what) for row in self.lines]
             twice = sorted({each for each in every if every.count(each) > 1})
             if twice:
                 raise ValueError(f"two rows of table {self.name!r} have the {what} {twice[0]!r}: rename one")
 
+    @property
+    def lines(self) -> list[Row]:
+        """What is fitted, and the rows."""
+        return [*self.fitted, *self.rows]
+
     def choose(self, names: Sequence[str] | None) -> list[Row]:
-        """The rows of these names (or folders) in the order of the table; all of them for None.
+        """The lines of these names (or folders) in the order of the table; all of them for None.
 
         Raises ValueError for another name, and for none at all.
         """
-        known = {each: row for row in self.rows for each in (row.name, row.folder)}
+        known = {each: row for row in self.lines for each in (row.name, row.folder)}
         for name in names or ():
             if name not in known:
                 raise ValueError(
                     f"table {self.name!r} has no row {name!r}{did_you_mean(name, known)}; its rows are: "
-                    f"{', '.join(row.name for row in self.rows)}"
+                    f"{', '.join(row.name for row in self.lines)}"
                 )
         if names is not None and not names:
             raise ValueError("no row was asked for: name one, or leave rows out for all of them")
-        return [row for row in self.rows if names is None or {row.name, row.folder} & set(names)]
+        return [row for row in self.lines if names is None or {row.name, row.folder} & set(names)]
 
     @property
     def published_columns(self) -> list[tuple[str, str]]:
         """(corpus, measure) of every number that some row was published with, corpus after corpus."""
         measures: dict[str, dict[str, None]] = {}
-        for row in self.rows:
+        for row in self.lines:
             for corpus, numbers in row.published.items():
                 measures.setdefault(corpus, {}).update(dict.fromkeys(numbers))
         return [(corpus, measure) for corpus, names in measures.items() for measure in names]

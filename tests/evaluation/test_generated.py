@@ -50,6 +50,8 @@ class Recites(StandardNormal):
 class Copy:
     """Decoder: writes the words that the code lists."""
 
+    ordered = True
+
     def __init__(self, vocabulary: int) -> None:
         self.vocabulary = vocabulary
 

@@ -67,6 +67,8 @@ class Points(nn.Module):
 
 
 class LinearGaussian(Points):
+    ordered = True
+
     def __init__(self, x: Tensor, weight: Tensor, noise: float) -> None:
         super().__init__(x)
         self.weight, self.noise = weight, noise

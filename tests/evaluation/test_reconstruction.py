@@ -47,6 +47,8 @@ class Same(nn.Module):
 class Copy:
     """Decoder: writes the words that the code lists; a word that it does not list at its place costs one nat."""
 
+    ordered = True
+
     def log_prob(self, code: Tensor, batch: Batch) -> Tensor:
         return -(code != batch.tokens[:, 1 : LENGTH + 1]).sum(-1).float()
 
