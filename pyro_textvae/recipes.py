@@ -13,7 +13,7 @@ own file; it then trains, evaluates and pictures like these.
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -441,11 +441,13 @@ def cm_vae(
     temperature: float = 1.0,
     straight_through: bool = True,
     supervised: str | None = None,
+    supervised_z: Sequence[str] | None = None,
 ) -> Recipe:
     """Mixture of categorical components: z is `latent` discrete variables of `classes` each (Shi et al. 2020).
 
-    `supervised` names a label column of the corpus that q(c|x) learns to tell: its classes are the components, and
-    -log q(c = label | x) is added to the loss, not annealed; c is not clamped to it. Draws of z are relaxed by
+    `supervised_z` lists label columns that variables of z learn to tell, the first the first column, as the paper does
+    (["emotion", "act"]); `supervised` names one that q(c|x) learns to tell, whose classes are then the components. The
+    loss gains -log q(label | x) for each, not annealed; nothing is clamped to a label. Draws of z are relaxed by
     Gumbel-softmax in training, and one-hots with a relaxed gradient where `straight_through`.
     """
     return dcm_vae(
@@ -459,6 +461,7 @@ def cm_vae(
         temperature,
         straight_through,
         supervised,
+        supervised_z,
     )
 
 
@@ -474,14 +477,37 @@ def dcm_vae(
     temperature: float = 1.0,
     straight_through: bool = True,
     supervised: str | None = None,
+    supervised_z: Sequence[str] | None = None,
 ) -> Recipe:
     """Dispersed mixture of categorical components: CM-VAE with `dispersion` of L_d given back (Shi et al. 2020)."""
     z_posterior = OneHotPosterior(size.features, size.latent, classes, variables, temperature, straight_through)
     prior = partial(CategoricalMixture, classes=classes)
     made = _mixture(size, z_posterior, prior, variables, components, dispersion, mutual_information, warm_up)
-    if supervised is None:
+    if supervised is not None:
+        if supervised in _columns(supervised_z):
+            raise ValueError(
+                f"{supervised!r} stands in 'supervised' and in 'supervised_z': c or a variable of z tells it"
+            )
+        made = replace(made, objective=made.objective.with_terms(LabelCrossEntropy(column=supervised)))
+    return _telling(made, size.latent * variables, supervised_z)
+
+
+def _columns(supervised_z: Sequence[str] | None) -> list[str]:
+    return [supervised_z] if isinstance(supervised_z, str) else list(supervised_z or ())
+
+
+def _telling(made: Recipe, variables: int, supervised_z: Sequence[str] | None) -> Recipe:
+    """The recipe with as many of z's discrete variables as there are columns made to tell them, in their order."""
+    columns = _columns(supervised_z)
+    if len(columns) > variables or len(set(columns)) < len(columns):
+        raise ValueError(
+            f"'supervised_z' is {columns}, but it names different label columns, at most one for each of z's "
+            f"{variables} discrete variables"
+        )
+    if not columns:
         return made
-    return replace(made, objective=made.objective.with_terms(LabelCrossEntropy(column=supervised)))
+    terms = [LabelCrossEntropy(column=column, site="z", variable=m) for m, column in enumerate(columns)]
+    return replace(made, objective=made.objective.with_terms(*terms))
 
 
 @recipe
@@ -615,10 +641,19 @@ def dae(size: Size, classes: int = 10, temperature: float = 1.0, straight_throug
 
 @recipe
 def dvae(
-    size: Size, classes: int = 10, warm_up: int = 500, temperature: float = 1.0, straight_through: bool = False
+    size: Size,
+    classes: int = 10,
+    warm_up: int = 500,
+    temperature: float = 1.0,
+    straight_through: bool = False,
+    supervised_z: Sequence[str] | None = None,
 ) -> Recipe:
-    """VAE with a discrete code: `latent` variables of `classes` each, relaxed by Gumbel-softmax (Zhao et al. 2018)."""
-    return _discrete(size, classes, temperature, straight_through, BetaELBO(_warm_up(warm_up)))
+    """VAE with a discrete code: `latent` variables of `classes` each, relaxed by Gumbel-softmax (Zhao et al. 2018).
+
+    `supervised_z` lists label columns that its first variables learn to tell, as in `dcm_vae`.
+    """
+    made = _discrete(size, classes, temperature, straight_through, BetaELBO(_warm_up(warm_up)))
+    return _telling(made, size.latent, supervised_z)
 
 
 @recipe
@@ -635,15 +670,21 @@ def dvae_as_released(
 
 @recipe
 def di_vae(
-    size: Size, classes: int = 10, warm_up: int = 0, temperature: float = 1.0, straight_through: bool = False
+    size: Size,
+    classes: int = 10,
+    warm_up: int = 0,
+    temperature: float = 1.0,
+    straight_through: bool = False,
+    supervised_z: Sequence[str] | None = None,
 ) -> Recipe:
     """VAE with a discrete code that pays only KL(q(z) || p(z)), of the batch's aggregate posterior (Zhao et al. 2018).
 
     That is KL(q(z|x) || p(z)) less the information in the batch, in nats summed over the variables: to inform is free.
+    `supervised_z` lists label columns that its first variables learn to tell, as in `dcm_vae`.
     """
     weight = _warm_up(warm_up)
     objective = TextELBO(Reconstruction(), KL(weight), MutualInformation(weight))
-    return _discrete(size, classes, temperature, straight_through, objective)
+    return _telling(_discrete(size, classes, temperature, straight_through, objective), size.latent, supervised_z)
 
 
 @recipe

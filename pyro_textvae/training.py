@@ -82,7 +82,7 @@ def train(
     if expand is not None:
         of_protocol = sorted_options(model, expand(model, corpus))
         given = {group: of_protocol[group] | options for group, options in given.items()}
-    given["recipe"] = _with_labels(given["recipe"], corpus)
+    given["recipe"] = _with_labels(model, given["recipe"], corpus)
     training = replace(training or Training(), **given["training"])
     if epochs is not None:
         training = replace(training, epochs=epochs)
@@ -175,38 +175,55 @@ def _check_source(model: str, init_from: str | Path, width: int) -> None:
         )
 
 
-def _with_labels(options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
-    """A recipe's options with as many components as its label column, `supervised`, has classes.
+def _with_labels(model: str, options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+    """A recipe's options with as many components as the label column that c tells, `supervised`, has classes.
 
-    Raises ValueError for a column that cannot be observed as c: unknown, of fewer than two classes, or with a training
-    sentence that has no label.
+    Raises ValueError for a column, `supervised` or in `supervised_z`, that nothing can learn to tell from this corpus:
+    unknown, of fewer than two classes, of more than a variable of z has, or with a training sentence that has no label.
     """
+    of_z = options.get("supervised_z") or []
+    of_z = [of_z] if isinstance(of_z, str) else list(of_z)
+    for column in of_z:
+        classes = _classes_of("supervised_z", column, corpus)
+        if classes > (most := (recipes().options(model) | options)["classes"]):
+            raise ValueError(
+                f"supervised_z={column!r} has {classes} classes, but a variable of z has 'classes' {most}: give "
+                f"classes={classes} or more"
+            )
+    if of_z:
+        options = options | {"supervised_z": of_z}
     column = options.get("supervised")
     if column is None:
         return options
-    if column not in corpus.label_names:
-        raise ValueError(
-            f"supervised={column!r} is no label column of this corpus{did_you_mean(str(column), corpus.label_names)}: "
-            f"it has {', '.join(map(repr, corpus.label_names)) or 'none'}"
-        )
-    labels = corpus.splits["train"].labels[column]
-    missing, classes = int((labels < 0).sum()), len(corpus.label_names[column])
-    if missing:
-        raise ValueError(
-            f"supervised={column!r} has no label for {missing} of {len(labels)} training sentences, but c is observed "
-            "in each: label them, leave them out, or train without 'supervised'"
-        )
-    if classes < 2:
-        raise ValueError(
-            f"supervised={column!r} has one class alone, which tells nothing: take another column, or train without "
-            "'supervised'"
-        )
+    classes = _classes_of("supervised", column, corpus)
     if options.get("components", classes) != classes:
         raise ValueError(
             f"'components' is {options['components']}, but the label {column!r}, observed as c, has {classes} classes: "
             "leave 'components' out"
         )
     return options | {"components": classes}
+
+
+def _classes_of(option: str, column: Any, corpus: Corpus) -> int:
+    """How many classes a label column has that a discrete variable is to tell; every training sentence has one."""
+    if column not in corpus.label_names:
+        raise ValueError(
+            f"{option}={column!r} is no label column of this corpus{did_you_mean(str(column), corpus.label_names)}: "
+            f"it has {', '.join(map(repr, corpus.label_names)) or 'none'}"
+        )
+    labels = corpus.splits["train"].labels[column]
+    missing, classes = int((labels < 0).sum()), len(corpus.label_names[column])
+    if missing:
+        raise ValueError(
+            f"{option}={column!r} has no label for {missing} of {len(labels)} training sentences, but each must tell "
+            f"its own: label them, leave them out, or train without {option!r}"
+        )
+    if classes < 2:
+        raise ValueError(
+            f"{option}={column!r} has one class alone, which tells nothing: take another column, or train without "
+            f"{option!r}"
+        )
+    return classes
 
 
 def _cell(encoder: nn.Module) -> str:
