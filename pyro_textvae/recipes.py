@@ -347,9 +347,26 @@ def vmf_vae(size: Size, concentration: float = 13.0) -> Recipe:
     )
 
 
+LEAST: dict[str, tuple[int, str]] = {
+    "variables": (1, "there is at least 1"),
+    "components": (2, "a mixture has at least 2; for one, train 'vae'"),
+    "classes": (2, "a discrete variable has at least 2"),
+}
+
+
+def _check_counts(**counts: Any) -> None:
+    """Refuse numbers of discrete variables, components and classes that are none, before a part is built with them."""
+    for name, value in counts.items():
+        least, why = LEAST[name]
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{name!r} is {value!r}, but a whole number is needed: {why}")
+        if value < least:
+            raise ValueError(f"{name!r} is {value}, but {why}")
+
+
 def _mixture(
     size: Size,
-    z_posterior: nn.Module,
+    z_posterior: Callable[[], nn.Module],
     prior: Callable[[int, int, int], Mixture],
     variables: int,
     components: int,
@@ -358,7 +375,8 @@ def _mixture(
     warm_up: int,
 ) -> Recipe:
     """A mixture prior, and a posterior of its kind: R + w (KL - dispersion L_d - mutual_information I(c;x))."""
-    posterior = WithComponents(z_posterior, size.features, variables, components)
+    _check_counts(variables=variables, components=components)
+    posterior = WithComponents(z_posterior(), size.features, variables, components)
     mixture = prior(size.latent, variables, components)
     objective = DispersedELBO(dispersion, mutual_information, _warm_up(warm_up), mixture.dispersion_bound())
     return compose(size, posterior=posterior, prior=mixture, objective=objective)
@@ -399,7 +417,7 @@ def dgm_vae(
     gamma: float | None = None,
 ) -> Recipe:
     """Dispersed Gaussian mixture: `dispersion` of L_d is given back, so components need not merge (Shi et al. 2020)."""
-    z_posterior = _gaussian(size, variables, gamma)
+    z_posterior = partial(_gaussian, size, variables, gamma)
     return _mixture(size, z_posterior, GaussianMixture, variables, components, dispersion, mutual_information, warm_up)
 
 
@@ -422,6 +440,7 @@ def mop_gm_vae(size: Size, variables: int = 1, components: int = 10, warm_up: in
 
     c is summed out of both programs. Its KL is that of the drawn z to the whole mixture, since it has no closed form.
     """
+    _check_counts(variables=variables, components=components)
     return compose(
         size,
         posterior=ByVariable(Gaussian(size.features, size.latent, variables), variables),
@@ -480,7 +499,9 @@ def dcm_vae(
     supervised_z: Sequence[str] | None = None,
 ) -> Recipe:
     """Dispersed mixture of categorical components: CM-VAE with `dispersion` of L_d given back (Shi et al. 2020)."""
-    z_posterior = OneHotPosterior(size.features, size.latent, classes, variables, temperature, straight_through)
+    _check_counts(classes=classes)
+    one_hots = (size.features, size.latent, classes, variables, temperature, straight_through)
+    z_posterior = partial(OneHotPosterior, *one_hots)
     prior = partial(CategoricalMixture, classes=classes)
     made = _mixture(size, z_posterior, prior, variables, components, dispersion, mutual_information, warm_up)
     if supervised is not None:
@@ -547,7 +568,7 @@ def dvmf_mixture_vae(
     kinds = {"fixed": VonMisesFisherMixture, "learnt": LearntVonMisesFisherMixture}
     if concentrations not in kinds:
         raise ValueError(f"'concentrations' is {concentrations!r}, but the components' are 'fixed' or 'learnt'")
-    z_posterior = VonMisesFisherPosterior(size.features, size.latent, concentration, variables)
+    z_posterior = partial(VonMisesFisherPosterior, size.features, size.latent, concentration, variables)
     prior = partial(kinds[concentrations], concentration=component_concentration)
     return _mixture(size, z_posterior, prior, variables, components, dispersion, mutual_information, warm_up)
 
@@ -625,10 +646,12 @@ def dem_vae(
         "shared variance": SharedVarianceMixture,
         "full covariance": FullCovarianceMixture,
     }
-    return _mixture(size, _gaussian(size, variables, gamma), kinds[family], variables, components, **shared)
+    z_posterior = partial(_gaussian, size, variables, gamma)
+    return _mixture(size, z_posterior, kinds[family], variables, components, **shared)
 
 
 def _discrete(size: Size, classes: int, temperature: float, straight_through: bool, objective: TextELBO) -> Recipe:
+    _check_counts(classes=classes)
     posterior = OneHotPosterior(size.features, size.latent, classes, None, temperature, straight_through)
     return compose(size, posterior=posterior, prior=UniformOneHots(size.latent, classes), objective=objective)
 
@@ -664,6 +687,7 @@ def dvae_as_released(
 
     That code reshapes the KLs of its M variables of K classes as if they were K, so that it charges K / M of them.
     """
+    _check_counts(classes=classes)
     weight = times(_warm_up(warm_up), classes / size.latent)
     return _discrete(size, classes, temperature, straight_through, BetaELBO(weight))
 
@@ -701,6 +725,7 @@ def semi_vae(
 
     c is relaxed by Gumbel-softmax; `mutual_information` pays for a c that depends on the sentence.
     """
+    _check_counts(variables=variables, components=components)
     weight = _warm_up(warm_up)
     terms: list[Term] = [Reconstruction(), KL(weight)]
     if mutual_information:

@@ -25,6 +25,7 @@ from pyro_textvae.evaluation import CollapseWarning
 from pyro_textvae.loop import Diverged, Loop, Training
 from pyro_textvae.posteriors import BatchNormalised, Point
 from pyro_textvae.pretraining import AUTOENCODER, adopt, width_of
+from pyro_textvae.priors import WithClasses
 from pyro_textvae.recipes import recipes
 from pyro_textvae.run import Run, build
 from pyro_textvae.size import Size
@@ -100,6 +101,7 @@ def train(
         torch.manual_seed(seed)
         recipe = build(model, len(corpus.vocabulary), settings["size"], settings["options"])
         normalised = _check_batches(recipe.vae, corpus, training)
+        _check_components(recipe.vae, corpus, settings["options"])
         width = width_of(recipe.vae)
         if training.watch and not recipe.vae.prior.code:
             raise ValueError(f"watch={training.watch} was asked for, but {model!r} has no code to watch: leave it out")
@@ -317,6 +319,17 @@ def _check_batches(vae: nn.Module, corpus: Corpus, training: Training) -> bool:
             + (" or leave exact_length out, since no two have one length" if training.exact_length else "")
         )
     return True
+
+
+def _check_components(vae: nn.Module, corpus: Corpus, options: dict[str, Any]) -> None:
+    """Refuse more classes of a discrete variable than there are sentences to give to them."""
+    prior, sentences = getattr(vae, "prior", None), len(corpus.splits["train"])
+    if isinstance(prior, WithClasses) and prior.components > sentences:
+        name = "components" if "components" in options else "classes"
+        raise ValueError(
+            f"{name!r} is {prior.components}, but the corpus has {sentences} training sentence(s): some would have "
+            f"none to learn from. Take fewer {name}, or more text"
+        )
 
 
 # What stands in a directory before recipe.json does, should the process be killed there.

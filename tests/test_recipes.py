@@ -289,3 +289,16 @@ def test_the_mixture_of_von_mises_fisher_components_is_one_of_dem_vaes_families(
 def test_an_option_out_of_range_is_refused_by_its_name(name, options, message):
     with pytest.raises(ValueError, match=message):
         recipes()[name](a_size(), **options)
+
+
+@pytest.mark.parametrize("name", list(recipes()))
+def test_every_count_of_a_discrete_variable_is_checked_before_a_part_is_built_with_it(name):
+    least = {"variables": 1, "components": 2, "classes": 2}
+    for option, smallest in least.items():
+        if option not in recipes().options(name):
+            continue
+        more = {"family": "categorical"} if (name, option) == ("dem_vae", "classes") else {}
+        for wrong in (smallest - 1, -1, 2.5, "3", True):
+            with pytest.raises(ValueError, match=f"'{option}' is {wrong!r}, but "):
+                recipes()[name](a_size(), **more, **{option: wrong})
+        recipes()[name](a_size(), **more, **{option: smallest})
