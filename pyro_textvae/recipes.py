@@ -571,9 +571,26 @@ def nvrnn_lm(
     return _nvrnn(size, bag_of_words=bag_of_words, label=label, label_shares=label_shares)
 
 
+LEAST: dict[str, tuple[int, str]] = {
+    "variables": (1, "there is at least 1"),
+    "components": (2, "a mixture has at least 2; for one, train 'vae'"),
+    "classes": (2, "a discrete variable has at least 2"),
+}
+
+
+def _check_counts(**counts: Any) -> None:
+    """Refuse numbers of discrete variables, components and classes that are none, before a part is built with them."""
+    for name, value in counts.items():
+        least, why = LEAST[name]
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{name!r} is {value!r}, but a whole number is needed: {why}")
+        if value < least:
+            raise ValueError(f"{name!r} is {value}, but {why}")
+
+
 def _mixture(
     size: Size,
-    z_posterior: nn.Module,
+    z_posterior: Callable[[], nn.Module],
     prior: Callable[[int, int, int], Mixture],
     variables: int,
     components: int,
@@ -582,7 +599,8 @@ def _mixture(
     warm_up: int,
 ) -> Recipe:
     """A mixture prior, and a posterior of its kind: R + w (KL - dispersion L_d - mutual_information I(c;x))."""
-    posterior = WithComponents(z_posterior, size.features, variables, components)
+    _check_counts(variables=variables, components=components)
+    posterior = WithComponents(z_posterior(), size.features, variables, components)
     mixture = prior(size.latent, variables, components)
     objective = DispersedELBO(dispersion, mutual_information, _warm_up(warm_up), mixture.dispersion_bound())
     return compose(size, posterior=posterior, prior=mixture, objective=objective)
@@ -623,7 +641,7 @@ def dgm_vae(
     gamma: float | None = None,
 ) -> Recipe:
     """Dispersed Gaussian mixture: `dispersion` of L_d is given back, so components need not merge (Shi et al. 2020)."""
-    z_posterior = _gaussian(size, variables, gamma)
+    z_posterior = partial(_gaussian, size, variables, gamma)
     return _mixture(size, z_posterior, GaussianMixture, variables, components, dispersion, mutual_information, warm_up)
 
 
@@ -646,6 +664,7 @@ def mop_gm_vae(size: Size, variables: int = 1, components: int = 10, warm_up: in
 
     c is summed out of both programs. Its KL is that of the drawn z to the whole mixture, since it has no closed form.
     """
+    _check_counts(variables=variables, components=components)
     return compose(
         size,
         posterior=ByVariable(Gaussian(size.features, size.latent, variables), variables),
@@ -665,11 +684,13 @@ def cm_vae(
     temperature: float = 1.0,
     straight_through: bool = True,
     supervised: str | None = None,
+    supervised_z: Sequence[str] | None = None,
 ) -> Recipe:
     """Mixture of categorical components: z is `latent` discrete variables of `classes` each (Shi et al. 2020).
 
-    `supervised` names a label column of the corpus that q(c|x) learns to tell: its classes are the components, and
-    -log q(c = label | x) is added to the loss, not annealed; c is not clamped to it. Draws of z are relaxed by
+    `supervised_z` lists label columns that variables of z learn to tell, the first the first column, as the paper does
+    (["emotion", "act"]); `supervised` names one that q(c|x) learns to tell, whose classes are then the components. The
+    loss gains -log q(label | x) for each, not annealed; nothing is clamped to a label. Draws of z are relaxed by
     Gumbel-softmax in training, and one-hots with a relaxed gradient where `straight_through`.
     """
     return dcm_vae(
@@ -683,6 +704,7 @@ def cm_vae(
         temperature,
         straight_through,
         supervised,
+        supervised_z,
     )
 
 
@@ -698,14 +720,39 @@ def dcm_vae(
     temperature: float = 1.0,
     straight_through: bool = True,
     supervised: str | None = None,
+    supervised_z: Sequence[str] | None = None,
 ) -> Recipe:
     """Dispersed mixture of categorical components: CM-VAE with `dispersion` of L_d given back (Shi et al. 2020)."""
-    z_posterior = OneHotPosterior(size.features, size.latent, classes, variables, temperature, straight_through)
+    _check_counts(classes=classes)
+    one_hots = (size.features, size.latent, classes, variables, temperature, straight_through)
+    z_posterior = partial(OneHotPosterior, *one_hots)
     prior = partial(CategoricalMixture, classes=classes)
     made = _mixture(size, z_posterior, prior, variables, components, dispersion, mutual_information, warm_up)
-    if supervised is None:
+    if supervised is not None:
+        if supervised in _columns(supervised_z):
+            raise ValueError(
+                f"{supervised!r} stands in 'supervised' and in 'supervised_z': c or a variable of z tells it"
+            )
+        made = replace(made, objective=made.objective.with_terms(LabelCrossEntropy(column=supervised)))
+    return _telling(made, size.latent * variables, supervised_z)
+
+
+def _columns(supervised_z: Sequence[str] | None) -> list[str]:
+    return [supervised_z] if isinstance(supervised_z, str) else list(supervised_z or ())
+
+
+def _telling(made: Recipe, variables: int, supervised_z: Sequence[str] | None) -> Recipe:
+    """The recipe with as many of z's discrete variables as there are columns made to tell them, in their order."""
+    columns = _columns(supervised_z)
+    if len(columns) > variables or len(set(columns)) < len(columns):
+        raise ValueError(
+            f"'supervised_z' is {columns}, but it names different label columns, at most one for each of z's "
+            f"{variables} discrete variables"
+        )
+    if not columns:
         return made
-    return replace(made, objective=made.objective.with_terms(LabelCrossEntropy(column=supervised)))
+    terms = [LabelCrossEntropy(column=column, site="z", variable=m) for m, column in enumerate(columns)]
+    return replace(made, objective=made.objective.with_terms(*terms))
 
 
 @recipe
@@ -745,7 +792,7 @@ def dvmf_mixture_vae(
     kinds = {"fixed": VonMisesFisherMixture, "learnt": LearntVonMisesFisherMixture}
     if concentrations not in kinds:
         raise ValueError(f"'concentrations' is {concentrations!r}, but the components' are 'fixed' or 'learnt'")
-    z_posterior = VonMisesFisherPosterior(size.features, size.latent, concentration, variables)
+    z_posterior = partial(VonMisesFisherPosterior, size.features, size.latent, concentration, variables)
     prior = partial(kinds[concentrations], concentration=component_concentration)
     return _mixture(size, z_posterior, prior, variables, components, dispersion, mutual_information, warm_up)
 
@@ -823,10 +870,12 @@ def dem_vae(
         "shared variance": SharedVarianceMixture,
         "full covariance": FullCovarianceMixture,
     }
-    return _mixture(size, _gaussian(size, variables, gamma), kinds[family], variables, components, **shared)
+    z_posterior = partial(_gaussian, size, variables, gamma)
+    return _mixture(size, z_posterior, kinds[family], variables, components, **shared)
 
 
 def _discrete(size: Size, classes: int, temperature: float, straight_through: bool, objective: TextELBO) -> Recipe:
+    _check_counts(classes=classes)
     posterior = OneHotPosterior(size.features, size.latent, classes, None, temperature, straight_through)
     return compose(size, posterior=posterior, prior=UniformOneHots(size.latent, classes), objective=objective)
 
@@ -839,10 +888,19 @@ def dae(size: Size, classes: int = 10, temperature: float = 1.0, straight_throug
 
 @recipe
 def dvae(
-    size: Size, classes: int = 10, warm_up: int = 500, temperature: float = 1.0, straight_through: bool = False
+    size: Size,
+    classes: int = 10,
+    warm_up: int = 500,
+    temperature: float = 1.0,
+    straight_through: bool = False,
+    supervised_z: Sequence[str] | None = None,
 ) -> Recipe:
-    """VAE with a discrete code: `latent` variables of `classes` each, relaxed by Gumbel-softmax (Zhao et al. 2018)."""
-    return _discrete(size, classes, temperature, straight_through, BetaELBO(_warm_up(warm_up)))
+    """VAE with a discrete code: `latent` variables of `classes` each, relaxed by Gumbel-softmax (Zhao et al. 2018).
+
+    `supervised_z` lists label columns that its first variables learn to tell, as in `dcm_vae`.
+    """
+    made = _discrete(size, classes, temperature, straight_through, BetaELBO(_warm_up(warm_up)))
+    return _telling(made, size.latent, supervised_z)
 
 
 @recipe
@@ -853,21 +911,28 @@ def dvae_as_released(
 
     That code reshapes the KLs of its M variables of K classes as if they were K, so that it charges K / M of them.
     """
+    _check_counts(classes=classes)
     weight = times(_warm_up(warm_up), classes / size.latent)
     return _discrete(size, classes, temperature, straight_through, BetaELBO(weight))
 
 
 @recipe
 def di_vae(
-    size: Size, classes: int = 10, warm_up: int = 0, temperature: float = 1.0, straight_through: bool = False
+    size: Size,
+    classes: int = 10,
+    warm_up: int = 0,
+    temperature: float = 1.0,
+    straight_through: bool = False,
+    supervised_z: Sequence[str] | None = None,
 ) -> Recipe:
     """VAE with a discrete code that pays only KL(q(z) || p(z)), of the batch's aggregate posterior (Zhao et al. 2018).
 
     That is KL(q(z|x) || p(z)) less the information in the batch, in nats summed over the variables: to inform is free.
+    `supervised_z` lists label columns that its first variables learn to tell, as in `dcm_vae`.
     """
     weight = _warm_up(warm_up)
     objective = TextELBO(Reconstruction(), KL(weight), MutualInformation(weight))
-    return _discrete(size, classes, temperature, straight_through, objective)
+    return _telling(_discrete(size, classes, temperature, straight_through, objective), size.latent, supervised_z)
 
 
 @recipe
@@ -884,6 +949,7 @@ def semi_vae(
 
     c is relaxed by Gumbel-softmax; `mutual_information` pays for a c that depends on the sentence.
     """
+    _check_counts(variables=variables, components=components)
     weight = _warm_up(warm_up)
     terms: list[Term] = [Reconstruction(), KL(weight)]
     if mutual_information:

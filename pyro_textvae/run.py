@@ -401,6 +401,7 @@ class Run:
             self.corpus.split(split),
             label_names=self.corpus.label_names,
             supervised=self.recipe["options"].get("supervised"),
+            supervised_z=self.recipe["options"].get("supervised_z") or (),
             entropy=(self.corpus.entropy or {}).get("nats_per_sentence"),
             **more,
         )

@@ -214,12 +214,18 @@ class LabelCrossEntropy(Term):
 
     Nothing else of the objective reads the label: c is not clamped to it.
 
-    c is the `variable`-th of the discrete variables of `site` (None: of the first discrete site).
+    c is the `variable`-th of the discrete variables of `site` (None: of the first discrete site), which has at least as
+    many classes as the column. With `site` "z" of a categorical mixture it is what Shi et al. (2020) supervise.
     """
 
     column: str = ""
     site: str | None = None
     variable: int = 0
+
+    @property
+    def name(self) -> str:
+        """With the column, since there may be several: "label_cross_entropy_act"."""
+        return f"{super().name}_{self.column}"
 
     def __call__(self, draw: Draw) -> Tensor:
         if self.column not in draw.batch.labels:

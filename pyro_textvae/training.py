@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from pyro_textvae.loop import Diverged, Loop, Training
 from pyro_textvae.options import Kinds, check, kinds_of
 from pyro_textvae.posteriors import BatchNormalised, Point
 from pyro_textvae.pretraining import AUTOENCODER, adopt, width_of
+from pyro_textvae.priors import WithClasses
 from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.run import Run, build
 from pyro_textvae.size import Size
@@ -82,7 +84,7 @@ def train(
     if expand is not None:
         of_protocol = sorted_options(model, expand(model, corpus))
         given = {group: of_protocol[group] | options for group, options in given.items()}
-    given["recipe"] = _with_labels(given["recipe"], corpus)
+    given["recipe"] = _with_labels(model, given["recipe"], corpus)
     training = replace(training or Training(), **given["training"])
     if epochs is not None:
         training = replace(training, epochs=epochs)
@@ -102,6 +104,7 @@ def train(
         normalised = _check_batches(recipe, corpus, training)
         if not recipe.vae.decoder.ordered:
             _check_documents(corpus)
+        _check_components(recipe.vae, corpus, settings["options"])
         width = width_of(recipe.vae)
         if training.watch and not recipe.vae.prior.code:
             raise ValueError(f"watch={training.watch} was asked for, but {model!r} has no code to watch: leave it out")
@@ -187,16 +190,18 @@ def _check_source(model: str, init_from: str | Path, width: int, ordered: bool) 
         )
 
 
-def _with_labels(options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
-    """A recipe's options with what its label column asks of the corpus.
+def _with_labels(model: str, options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+    """A recipe's options with what its label columns ask of the corpus.
 
     The column `supervised` says how many components there are, and `label` in which shares its classes come. Raises
-    ValueError for a column that cannot be observed: unknown, of fewer than two classes, or with a sentence that has no
-    label (of the training split, or, for `label`, of any that is measured).
+    ValueError for a column, of these or in `supervised_z`, that cannot be told or learnt: unknown, of fewer than two
+    classes, of more than a variable of z has, or with a sentence that has no label (of the training split, or, for
+    `label`, of any that is measured).
     """
-    for name in ("label", "supervised"):
+    of_z = partial(_columns_of_z, default=recipes().options(model).get("classes", 0))
+    for name, added in (("label", _shares), ("supervised", _components), ("supervised_z", of_z)):
         if options.get(name) is not None:
-            options = options | (_shares if name == "label" else _components)(options, corpus)
+            options = options | added(options, corpus)
     return options
 
 
@@ -234,16 +239,35 @@ def _check_column(option: str, column: Any, corpus: Corpus) -> None:
         )
 
 
-def _components(options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
-    column = options["supervised"]
-    _check_column("supervised", column, corpus)
+def _classes_of(option: str, column: Any, corpus: Corpus) -> int:
+    """How many classes a label column has that a discrete variable is to tell; every training sentence has one."""
+    _check_column(option, column, corpus)
     labels = corpus.splits["train"].labels[column]
-    missing, classes = int((labels < 0).sum()), len(corpus.label_names[column])
+    missing = int((labels < 0).sum())
     if missing:
         raise ValueError(
-            f"supervised={column!r} has no label for {missing} of {len(labels)} training sentences, but c is observed "
-            "in each: label them, leave them out, or train without 'supervised'"
+            f"{option}={column!r} has no label for {missing} of {len(labels)} training sentences, but each must tell "
+            f"its own: label them, leave them out, or train without {option!r}"
         )
+    return len(corpus.label_names[column])
+
+
+def _columns_of_z(options: dict[str, Any], corpus: Corpus, default: int) -> dict[str, Any]:
+    of_z, most = options["supervised_z"], options.get("classes", default)
+    of_z = [of_z] if isinstance(of_z, str) else list(of_z)
+    for column in of_z:
+        classes = _classes_of("supervised_z", column, corpus)
+        if classes > most:
+            raise ValueError(
+                f"supervised_z={column!r} has {classes} classes, but a variable of z has 'classes' {most}: give "
+                f"classes={classes} or more"
+            )
+    return {"supervised_z": of_z}
+
+
+def _components(options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+    column = options["supervised"]
+    classes = _classes_of("supervised", column, corpus)
     if options.get("components", classes) != classes:
         raise ValueError(
             f"'components' is {options['components']}, but the label {column!r}, observed as c, has {classes} classes: "
@@ -373,6 +397,17 @@ def _check_documents(corpus: Corpus) -> None:
                 f"knows (counted from 0: {some}), and a bag of none says nothing: leave them out, or give a smaller "
                 "min_count or a larger max_vocabulary"
             )
+
+
+def _check_components(vae: nn.Module, corpus: Corpus, options: dict[str, Any]) -> None:
+    """Refuse more classes of a discrete variable than there are sentences to give to them."""
+    prior, sentences = getattr(vae, "prior", None), len(corpus.splits["train"])
+    if isinstance(prior, WithClasses) and prior.components > sentences:
+        name = "components" if "components" in options else "classes"
+        raise ValueError(
+            f"{name!r} is {prior.components}, but the corpus has {sentences} training sentence(s): some would have "
+            f"none to learn from. Take fewer {name}, or more text"
+        )
 
 
 # What stands in a directory before recipe.json does, should the process be killed there.

@@ -98,12 +98,37 @@ def test_a_missing_file():
         ("self_labelling_vae", dict(beta=float("nan")), "the weight of the KL, beta, is nan"),
         ("iwae", dict(samples=0), "'samples' is 0, but a whole number of at least 1 is needed"),
         ("iwae", dict(samples=2.5), "'samples' is 2.5, but a whole number"),
+        ("dem_vae", dict(components=1), "'components' is 1, but a mixture has at least 2; for one, train 'vae'"),
+        ("gm_vae", dict(components=0), "'components' is 0, but a mixture has at least 2"),
+        ("gm_vae", dict(variables=0), "'variables' is 0, but there is at least 1"),
+        ("gm_vae", dict(components=97), "'components' is 97, but the corpus has 96 training .* Take fewer components"),
+        ("semi_vae", dict(components=97), "'components' is 97, but the corpus has 96 training sentence"),
+        ("mop_gm_vae", dict(components=200, variables=2), "'components' is 200, but the corpus has 96 training sent"),
+        ("di_vae", dict(classes=97), "'classes' is 97, but the corpus has 96 training .* Take fewer classes"),
+        ("dem_vae", dict(dispersion=1.2), "'dispersion' is 1.2; it lies in 0"),
+        ("dgm_vae", dict(dispersion=-0.2), "'dispersion' is -0.2; it lies in 0"),
     ],
 )
 def test_what_a_method_cannot_be_is_refused_before_anything_is_written(tmp_path, model, options, message):
     with pytest.raises(ValueError, match=message):
         train_tiny(model, tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_as_many_components_as_there_are_training_sentences_are_taken(tmp_path):
+    run = train_tiny("gm_vae", tmp_path, epochs=1, components=96)
+    assert len(run.corpus.splits["train"]) == 96 == run.evaluate("valid")["components"]
+
+
+def test_a_label_column_of_one_class_is_told_apart_from_nothing(tmp_path):
+    """Evaluation has no agreement to report; to classify it is refused with the reason."""
+    run = train_tiny("gm_vae", tmp_path, (some_texts(), {"theme": ["same"] * 120, "third": ["a", "b", "c"] * 40}))
+    measured = run.evaluate("test")
+    assert "homogeneity_third" in measured and not [name for name in measured if "theme" in name]
+    with pytest.raises(
+        ValueError, match=r"are of 1 class\(es\), but it takes two to classify: give labels that differ"
+    ):
+        run.classify(column="theme")
 
 
 def test_nothing_is_left_behind_where_the_input_was_refused(tmp_path):

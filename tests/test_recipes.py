@@ -299,3 +299,16 @@ def test_compose_builds_the_model_that_it_is_told_to():
     made = compose(a_size(), prior=UniformSphere(3), build=Own)
     assert type(made.vae) is Own and isinstance(made.vae.prior, UniformSphere)
     assert isinstance(made.vae.encoder, RecurrentEncoder) and type(compose(a_size()).vae) is TextVAE
+
+
+@pytest.mark.parametrize("name", list(recipes()))
+def test_every_count_of_a_discrete_variable_is_checked_before_a_part_is_built_with_it(name):
+    least = {"variables": 1, "components": 2, "classes": 2}
+    for option, smallest in least.items():
+        if option not in recipes().options(name):
+            continue
+        more = {"family": "categorical"} if (name, option) == ("dem_vae", "classes") else {}
+        for wrong in (smallest - 1, -1, 2.5, "3", True):
+            with pytest.raises(ValueError, match=f"'{option}' is {wrong!r}, but "):
+                recipes()[name](a_size(), **more, **{option: wrong})
+        recipes()[name](a_size(), **more, **{option: smallest})

@@ -72,6 +72,7 @@ def evaluate(
     entropy: float | None = None,
     importance_samples: int = 0,
     supervised: str | None = None,
+    supervised_z: Sequence[str] = (),
     swaps: Sequence[int] = (),
     bleu: Decoding | None = None,
     bleu_from: From = "mean",
@@ -86,8 +87,9 @@ def evaluate(
     for a mixture, the agreement of its code with the label columns of the split (those of `label_names`, if given);
     where they are asked for, reconstruction BLEU decoded as `bleu` says from the posterior's mean or a draw, and the
     reconstruction after so many `swaps` of words (reconstruction.py).
-    `supervised` is the label column that the first discrete variable was trained to say: how often its likeliest class
-    is the label, and how often the most frequent label would be.
+    `supervised` is the label column that the first discrete variable was trained to say, `supervised_z` lists those of
+    the first variables of a discrete z: how often its likeliest class is the label, and how often the most frequent
+    label would be.
     `released_draws`, where it is not 0, adds the estimator released with Xu & Durrett 2018: the reconstruction from the
     mean of so many z's beside the KL of one. It is no bound, and its names say so; every other NLL here is one.
     `entropy` is the true entropy of the text, nats per sentence, where it is known. What a model does not have is
@@ -129,7 +131,11 @@ def evaluate(
         if deep and codes.assignment is not None:
             metrics |= _labels(codes, split, label_names, seed)
             if supervised is not None:
-                metrics |= _supervised(codes, split, supervised)
+                metrics |= _supervised(codes, assign(codes.assignment)[:, 0], split, supervised)
+            if supervised_z:
+                told = assign(codes.classes_of_z)
+                for m, column in enumerate(supervised_z):
+                    metrics |= _supervised(codes, told[:, m], split, column)
     # Beyond 709 nats a word, which batch normalisation over a handful of sentences can give, e to it is no number.
     return {name: value for name, value in metrics.items() if value != math.inf or not name.startswith("perplexity")}
 
@@ -261,12 +267,12 @@ def _labels(codes: Codes, split: Split, label_names: Mapping[str, Sequence[str]]
     return metrics
 
 
-def _supervised(codes: Codes, split: Split, column: str) -> dict[str, float]:
-    assert codes.assignment is not None
+def _supervised(codes: Codes, told: np.ndarray, split: Split, column: str) -> dict[str, float]:
+    """How often what is told of a sentence, (N,), is its label."""
     if column not in split.labels:
         return {}  # texts without labels
     labels = split.labels[column][codes.index.cpu().numpy()]
-    right = assign(codes.assignment)[labels >= 0, 0] == labels[labels >= 0]
+    right = told[labels >= 0] == labels[labels >= 0]
     if not len(right):
         return {}
     most = np.bincount(labels[labels >= 0]).max() / len(right)

@@ -182,6 +182,11 @@ class Codes:
         """Posterior means, (N, M D). Of a von Mises-Fisher: its direction times A(concentration), inside the sphere."""
         return torch.cat([by_sentence(q.mean) for q in self.posteriors])
 
+    @property
+    def classes_of_z(self) -> Tensor:
+        """q of each discrete variable of a z that is one-hots, (N, variables, classes), those of each c together."""
+        return self.means.unflatten(-1, (-1, self.posteriors[0].probs.size(-1)))
+
     @cached_property
     def continuous(self) -> Tensor | None:
         """Of the means, those that are no probabilities of one-hots: (N, D). None where there are no others."""

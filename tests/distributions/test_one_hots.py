@@ -76,6 +76,26 @@ def test_a_cold_draw_is_nearly_a_one_hot_and_its_gradient_nearly_that_of_the_exp
         torch.testing.assert_close(gradient, exact, atol=0.04, rtol=0)  # biased, but for a temperature of 0
 
 
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_straight_through_gradient_is_that_of_the_relaxed_draw_with_the_same_noise(temperature):
+    weight = torch.randn(5, N * J, dtype=torch.float64)
+    gradients = []
+    for straight_through in (True, False):
+        free = logits(5).requires_grad_()
+        torch.manual_seed(1)
+        drawn = GumbelSoftmax(free, temperature, straight_through).rsample(torch.Size([3]))
+        gradients.append(torch.autograd.grad((drawn * weight).sum(), free)[0])
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-15)
+    # That of a softmax by hand, whose noise is the same draw of exponentials.
+    torch.manual_seed(1)
+    noise = -torch.empty(3, 5, N, J, dtype=torch.float64).exponential_().log()
+    p = ((logits(5) + noise) / temperature).softmax(-1)
+    w = weight.unflatten(-1, (N, J))
+    expected = (p * (w - (p * w).sum(-1, keepdim=True)) / temperature).sum(0)
+    # The logits are normalised first, which takes from the gradient of a variable its sum, and that is 0.
+    torch.testing.assert_close(gradients[0], expected, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("kind", [OneHots, GumbelSoftmax])
 def test_expanding_keeps_what_it_is(kind):
     q = kind(logits(5)).expand((2, 5))

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from small import roughen
 from torch import Tensor
 from torch.distributions import Independent, Laplace, Normal
 
 from pyro_textvae import information
+from pyro_textvae.batch import Batch
 from pyro_textvae.corpus import Split
 from pyro_textvae.distributions import VonMisesFisher
 from pyro_textvae.evaluation import evaluate
@@ -21,6 +23,7 @@ from pyro_textvae.evaluation.collapse import (
     spread,
 )
 from pyro_textvae.information import pairwise_log_prob
+from pyro_textvae.posteriors import WithComponents
 from pyro_textvae.priors import GaussianMixture, VonMisesFisherMixture
 from pyro_textvae.recipes import recipes
 from pyro_textvae.size import Size
@@ -238,6 +241,34 @@ def split(sentences: int = 40) -> Split:
 
 
 SIZE = Size(vocabulary=12, embedding=4, hidden=6, latent=3)
+
+
+@pytest.mark.parametrize("variables", [1, 2])
+def test_the_dispersion_that_is_reported_is_the_mean_over_sentences_of_that_of_their_natural_parameters(variables: int):
+    """By hand: E A - A(E) of A = eta1^2 / (-4 eta2) - ln(-2 eta2) / 2, the natural parameters being mixed by q(c|x)."""
+    vae = recipes()["dem_vae"](SIZE, variables=variables, components=4).vae
+    roughen(vae, 0.6)
+    text = split()
+    found = evaluate(vae, text, deep=False)["dispersion_nats_per_sentence"]
+    prior, posterior = vae.prior, vae.posterior
+    assert isinstance(prior, GaussianMixture) and isinstance(posterior, WithComponents)
+    p = prior.component(prior.every())  # batch shape (K, M, 1)
+    mean, variance = (each.detach().double()[:, :, 0].movedim(0, 1) for each in (p.mean, p.variance))  # (M, K, D)
+    eta = mean / variance, -1 / (2 * variance)
+
+    def log_partition(eta1: Tensor, eta2: Tensor) -> Tensor:
+        return (-eta1.square() / (4 * eta2) - (-2 * eta2).log() / 2).sum(-1)
+
+    by_hand = []
+    vae.eval()
+    with torch.no_grad():
+        for i in range(len(text)):
+            features = vae.encoder(Batch.collate([text.ids(i).tolist()]))
+            q = posterior.c(features).probs[:, 0].double()  # (M, K)
+            mixed = [(q[..., None] * each).sum(1) for each in eta]  # (M, D)
+            by_hand.append(((q * log_partition(*eta)).sum() - log_partition(*mixed).sum()).item())
+    assert np.std(by_hand) > 0.01
+    assert found == pytest.approx(np.mean(by_hand), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", list(recipes()))

@@ -7,21 +7,24 @@ import json
 import math
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import rel_entr
 from torch import Tensor
 
 from pyro_textvae import toy
-from pyro_textvae.corpus import EOS, Corpus, Split
+from pyro_textvae.corpus import EOS, UNK, Corpus, Split
 from pyro_textvae.encoders import NoEncoder
 from pyro_textvae.evaluation import LanguageModelBudget, evaluate_generation, language_model
 from pyro_textvae.evaluation.codes import evaluating
 from pyro_textvae.evaluation.generated import Generation, generate
 from pyro_textvae.evaluation.language_model import fit, nats_per_token
+from pyro_textvae.evaluation.words import SMOOTHING
 from pyro_textvae.posteriors import NoPosterior
 from pyro_textvae.priors import StandardNormal
 from pyro_textvae.recipes import recipes
@@ -228,6 +231,40 @@ def test_the_redrawn_text_can_be_left_out():
     assert "redrawn" in str(with_it) and "redrawn" not in str(without)
     distinct = evaluate_generation(tiny(), real(), sentences=40, measures=["distinct"])
     assert not distinct.settings["redrawn"] and "redrawn" not in str(distinct)
+
+
+def test_both_word_kls_have_the_direction_that_their_names_say():
+    corpus = real()
+    vae = says(texts()["one sentence"], len(corpus.vocabulary))
+    found = evaluate_generation(vae, corpus, sentences=40, measures=["word_kl"]).metrics
+    split, shares = corpus.splits["train"], []
+    for rows in (texts()["one sentence"] * 40, [split.ids(i).tolist() for i in range(len(split))]):
+        counts = Counter(word for row in rows for word in row)
+        smoothed = np.array([counts[word] + SMOOTHING for word in range(UNK, len(corpus.vocabulary))])
+        shares.append(smoothed / smoothed.sum())
+    generated, train = shares
+    one, other = (float(rel_entr(a, b).sum()) for a, b in ((generated, train), (train, generated)))
+    assert abs(one - other) > 0.3
+    assert found["word_kl_generated_to_train_nats"] == pytest.approx(one, rel=1e-6)
+    assert found["word_kl_train_to_generated_nats"] == pytest.approx(other, rel=1e-6)
+
+
+def test_the_language_model_of_the_forward_perplexity_never_sees_what_it_is_measured_on():
+    """Another real split changes what real text costs, and nothing that is said of the generated text."""
+    corpus, random = real(), np.random.default_rng(0)
+    words = random.integers(UNK + 1, len(corpus.vocabulary), (50, 8))
+    other = replace(corpus, splits=corpus.splits | {"test": Split.of(words.tolist())})
+    budget = LanguageModelBudget(embedding=8, hidden=8, epochs=3, batch_size=64, learning_rate=3e-2)
+    measure: dict[str, Any] = dict(sentences=40, budget=budget, measures=["forward_perplexity"])
+    one, two = (
+        evaluate_generation(says(texts()["the grammar's"], len(corpus.vocabulary)), each, **measure).metrics
+        for each in (corpus, other)
+    )
+    # It learns words that come together, and so ever less of words in any order: there the first epoch is the best.
+    assert one["forward_language_model_best_epoch"] == 3
+    assert one.pop("real_nats_per_token") < two.pop("real_nats_per_token") - 1
+    assert one.pop("perplexity_real") < two.pop("perplexity_real")
+    assert one == two
 
 
 # --- what comes out
