@@ -2,7 +2,7 @@
 
     python scripts/publish_table.py runs/zhu2020/ptb zhu2020-ptb
 
-writes docs/results/zhu2020-ptb.md, .csv and .png, with the command that trains and measures the table.
+writes docs/results/zhu2020-ptb.md, .csv and (where the table has a picture) .png, with the command that trains and measures the table.
 """
 
 import shlex
@@ -36,11 +36,13 @@ def publish(output: Path, name: str, folder: Path) -> list[Path]:
     text = (output / "table.md").read_text(encoding="utf-8").replace("(table.png)", f"({name}.png)")
     head, rest = text.split("\n\n", 1)
     page = f"{head}\n\n```sh\n{command(read_json(output / 'table.json'), output)}\n```\n\n{rest}"
-    written = [folder / f"{name}{end}" for end in (".md", ".csv", ".png")]
     folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / f"{name}.md"]
     written[0].write_text(page, encoding="utf-8")
-    for path, source in zip(written[1:], ("table.csv", "table.png"), strict=True):
-        path.write_bytes((output / source).read_bytes())
+    for source in (output / "table.csv", output / "table.png"):
+        if source.exists():  # some tables have no picture
+            written.append(folder / f"{name}{source.suffix}")
+            written[-1].write_bytes(source.read_bytes())
     return written
 
 

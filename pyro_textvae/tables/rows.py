@@ -152,6 +152,10 @@ class Table:
             twice = sorted({each for each in every if every.count(each) > 1})
             if twice:
                 raise ValueError(f"two rows of table {self.name!r} have the {what} {twice[0]!r}: rename one")
+        if divided := [row.name for row in self.lines if "," in row.name]:
+            raise ValueError(
+                f"row {divided[0]!r} of table {self.name!r} has a comma, by which --rows divides: rename it"
+            )
 
     @property
     def lines(self) -> list[Row]:

@@ -64,7 +64,7 @@ PTB_ROWS = (
         seeds=REPEATED,
     ),
     *_setting(
-        ", inputless",
+        " inputless",
         INPUTLESS,
         50,
         80.0,
@@ -76,31 +76,29 @@ PTB_ROWS = (
         seeds=REPEATED,
     ),
     # The same code and KL by other means: is it the sphere, or that there is a KL at all?
-    Row(
-        "FB (19.5), inputless", "free_bits_vae", {"latent": 50, "nats": 19.5, "per": "sentence", **INPUTLESS}, ANNEALED
-    ),
-    Row("BN-VAE (0.88), inputless", "bn_vae", {"latent": 50, "gamma": 0.88, **INPUTLESS}),
+    Row("FB (19.5) inputless", "free_bits_vae", {"latent": 50, "nats": 19.5, "per": "sentence", **INPUTLESS}, ANNEALED),
+    Row("BN-VAE (0.88) inputless", "bn_vae", {"latent": 50, "gamma": 0.88, **INPUTLESS}),
     # Trained with the released estimator: what the paper's figure is of.
     Row(
-        "vMF-VAE, inputless, as released",
+        "vMF-VAE inputless as released",
         "vmf_nvrnn",
         {"latent": 50, "concentration": 80.0, "estimator": "xu2018_released", **INPUTLESS},
     ),
     # One concentration for each sentence, learnt, with the draw's gradient and without.
     *(
         Row(
-            f"vMF-VAE, inputless, learnt ({gradient})",
+            f"vMF-VAE inputless learnt ({gradient})",
             "vmf_nvrnn",
             {"latent": 50, "concentration": 80.0, "concentrations": "clipped", "gradient": gradient, **INPUTLESS},
         )
         for gradient in ("exact", "detached")
     ),
-    # Table 1, whose annealed model of one layer is "G-VAE, inputless"; its depth is the decoder's in their code.
-    Row("G-VAE, inputless, not annealed", "nvrnn", {"latent": 50, **INPUTLESS}),
-    Row("G-VAE, inputless, 3 layers", "nvrnn", {"latent": 50, "layers": 3, **INPUTLESS}, ANNEALED),
-    Row("G-VAE, inputless, 3 layers, not annealed", "nvrnn", {"latent": 50, "layers": 3, **INPUTLESS}),
+    # Table 1, whose annealed model of one layer is "G-VAE inputless"; its depth is the decoder's in their code.
+    Row("G-VAE inputless not annealed", "nvrnn", {"latent": 50, **INPUTLESS}),
+    Row("G-VAE inputless 3 layers", "nvrnn", {"latent": 50, "layers": 3, **INPUTLESS}, ANNEALED),
+    Row("G-VAE inputless 3 layers not annealed", "nvrnn", {"latent": 50, "layers": 3, **INPUTLESS}),
     *_setting(
-        " + BoW",
+        "-BoW",
         BAG,
         50,
         5.0,
@@ -111,7 +109,7 @@ PTB_ROWS = (
         },
     ),
     *_setting(
-        " + BoW, inputless",
+        "-BoW inputless",
         BAG | INPUTLESS,
         50,
         50.0,
@@ -137,7 +135,7 @@ YELP_ROWS = (
         "Yelp",
     ),
     *_setting(
-        ", inputless",
+        " inputless",
         {"label": "stars", **INPUTLESS},
         100,
         200.0,

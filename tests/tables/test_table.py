@@ -449,3 +449,8 @@ def test_the_table_of_ones_own_in_the_documentation_runs(data: Path, tmp_path: P
 
 def test_times_are_said_in_words():
     assert [duration(s) for s in (0, 61, 5399, 5400, 36_000)] == ["1 min", "1 min", "90 min", "1.5 h", "10.0 h"]
+
+
+def test_a_row_whose_name_has_a_comma_could_not_be_asked_for_and_is_refused():
+    with pytest.raises(ValueError, match="row 'a, b' of table 'tiny' has a comma, by which --rows divides"):
+        replace(TINY, name="tiny", rows=(Row("a, b", "vae"),))
