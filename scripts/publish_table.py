@@ -2,7 +2,8 @@
 
     python scripts/publish_table.py runs/zhu2020/ptb zhu2020-ptb
 
-writes docs/results/zhu2020-ptb.md, .csv and (where the table has a picture) .png, with the command that trains and measures the table.
+writes docs/results/zhu2020-ptb.md, .csv and, where the table has a picture, .png, with the command that trains and
+measures the table.
 """
 
 import shlex
