@@ -110,7 +110,9 @@ def accuracy_by_labels(panels: Mapping[str, Mapping[str, Points]], majority: flo
             )
         axes.axhline(majority, color=FAINT, linewidth=0.9, linestyle="--", label="majority class")
         axes.set_xscale("log")
-        axes.set_xticks(counts, [f"{count:,}" for count in counts], fontsize=8.5)
+        axes.set_xticks(
+            counts, [f"{count // 1000}k" if count >= 1000 else str(count) for count in counts], fontsize=8.5
+        )
         axes.minorticks_off()
         axes.set_title(panel, fontsize=10, color=INK, loc="left")
         axes.set_xlabel("labels", fontsize=9.5, color=INK)
