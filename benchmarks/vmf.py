@@ -199,7 +199,7 @@ def setting_up(dimension: int) -> str:
     began = time.process_time()
     _bessel.kl_to_uniform(k, dimension)
     between = time.process_time()
-    _quantile.draw_height(k, z, dimension, torch.float32, with_rate=False)
+    _quantile.draw_cotangent(k, z, dimension, torch.float32, with_rate=False)
     ended = time.process_time()
     return measure.row([dimension, f"{1000 * (between - began):.0f}", f"{1000 * (ended - between):.0f}"])
 

@@ -11,14 +11,15 @@ its normaliser relative to the uniform distribution. Everything the distribution
     k - L = k (1 - A) + KL                        log density at the location relative to the uniform density, nats
 
 Bessel functions overflow and underflow and these combinations cancel, so none is computed from them here. With
-a = d/2, s = hypot(a, k), h = k/s and p = a/s in (0, 1],
+t = k/d, s = hypot(t, 1/2), h = s + 1/2 and v = t/h in [0, 1), which is the tangent of half the angle of tangent 2t,
 
-    A     = (k + h^3 f(p)/2) / (s + a)
-    1 - A = (a^2/(s + k) + a - h^3 f(p)/2) / (s + a)
-    A'    = a g(p) / (s (s + a))
-    KL    = (a - 1/2) log1p(k^2 / (2a (s + a))) + h^2 c(p)
+    A     = v + v^3 f(v) / h
+    1 - A = (1/2 + 1/(4 (s + t)) - v^3 f(v)) / h
+    A'    = g(v) / (d s h)
+    A/k   = (1 + v^2 f(v) / h) / (d h)
+    KL    = (d - 1)/2 log1p(t v) + v^2 c(v)
 
-and f, g, c are smooth and bounded on [0, 1]: one short Chebyshev table for each dimension, built in 50-digit
+and f, g, c are smooth, bounded and even on [-1, 1]: one short Chebyshev table for each dimension, built in 50-digit
 decimals when the dimension is first used (10 to 60 ms) and evaluated in float64. The table is exact to about
 1e-15 relative for k from 0 to 1e7 and stays finite to 1e150.
 
@@ -45,7 +46,7 @@ from pyro_textvae_distributions._tables import kept, recent
 _DEBYE_ORDER = 60
 _DEBYE_TERMS = 14
 # Chebyshev terms that leave coefficients under 1e-16: (smallest dimension, terms).
-_TERMS = ((50, 24), (16, 34), (9, 46), (7, 58), (5, 64), (4, 72), (3, 88), (2, 112))
+_TERMS = ((50, 26), (16, 32), (9, 38), (7, 42), (5, 48), (4, 54), (3, 60), (2, 74))
 # Newton's steps to the last digits from an approximation that is off by up to a fifth.
 _NEWTON_STEPS = 7
 
@@ -59,14 +60,22 @@ def mean_cosine(k: Tensor, dimension: int) -> Tensor:
     >>> mean_cosine(torch.tensor(13.0), 3)
     tensor(0.9231, dtype=torch.float64)
     """
-    at = _Point(k.detach(), dimension)
-    return _with_derivatives(lambda k: (variance(k, dimension),), at.mean_cosine, (at.variance,), (k,))
+
+    def formula(k: Tensor) -> tuple[Tensor, ...]:
+        at = _Point(k, dimension)
+        return at.mean_cosine, at.variance
+
+    return _with_derivatives(formula, lambda k: (variance(k, dimension),), (k,))
 
 
 def mean_cosine_deficit(k: Tensor, dimension: int) -> Tensor:
     """1 - A."""
-    at = _Point(k.detach(), dimension)
-    return _with_derivatives(lambda k: (-variance(k, dimension),), at.mean_cosine_deficit, (-at.variance,), (k,))
+
+    def formula(k: Tensor) -> tuple[Tensor, ...]:
+        at = _Point(k, dimension)
+        return at.mean_cosine_deficit, -at.variance
+
+    return _with_derivatives(formula, lambda k: (-variance(k, dimension),), (k,))
 
 
 def variance(k: Tensor, dimension: int) -> Tensor:
@@ -79,26 +88,36 @@ def variance_across(k: Tensor, dimension: int) -> Tensor:
     return _Point(k, dimension).variance_across
 
 
-def kl_to_uniform(k: Tensor, dimension: int) -> Tensor:
-    """KL, nats."""
-    at = _Point(k.detach(), dimension)
-    return _with_derivatives(lambda k: (_Point(k, dimension).kl_slope,), at.kl_to_uniform, (at.kl_slope,), (k,))
+def kl_to_uniform(k: Tensor, dimension: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """KL, nats, rounded to `dtype`."""
+
+    def formula(k: Tensor) -> tuple[Tensor, ...]:
+        at = _Point(k, dimension)
+        return at.kl_to_uniform, at.kl_slope
+
+    return _with_derivatives(formula, lambda k: (_Point(k, dimension).kl_slope,), (k,), dtype)
 
 
 def log_ratio(k: Tensor, dimension: int) -> Tensor:
     """L, nats."""
-    at = _Point(k.detach(), dimension)
-    mean = at.mean_cosine
-    value = at.k * mean - at.kl_to_uniform  # half to all of k A
-    return _with_derivatives(lambda k: (mean_cosine(k, dimension),), value, (mean,), (k,))
+
+    def formula(k: Tensor) -> tuple[Tensor, ...]:
+        at = _Point(k, dimension)
+        mean = at.mean_cosine
+        return at.k * mean - at.kl_to_uniform, mean  # half to all of k A
+
+    return _with_derivatives(formula, lambda k: (mean_cosine(k, dimension),), (k,))
 
 
 def log_peak(k: Tensor, dimension: int) -> Tensor:
     """k - L, nats."""
-    at = _Point(k.detach(), dimension)
-    deficit = at.mean_cosine_deficit
-    value = at.k * deficit + at.kl_to_uniform
-    return _with_derivatives(lambda k: (mean_cosine_deficit(k, dimension),), value, (deficit,), (k,))
+
+    def formula(k: Tensor) -> tuple[Tensor, ...]:
+        at = _Point(k, dimension)
+        deficit = at.mean_cosine_deficit
+        return at.k * deficit + at.kl_to_uniform, deficit
+
+    return _with_derivatives(formula, lambda k: (mean_cosine_deficit(k, dimension),), (k,))
 
 
 def bregman(k: Tensor, other: Tensor, dimension: int) -> Tensor:
@@ -107,21 +126,19 @@ def bregman(k: Tensor, other: Tensor, dimension: int) -> Tensor:
     This is L(other) - L(k) - A(k) (other - k), at least zero; the arguments broadcast. Relative error some 1e-13, also
     for nearly equal concentrations.
     """
-    k, other = torch.broadcast_tensors(k.double(), other.double())
-    k0, other0 = k.detach(), other.detach()
-    at, to, step = _Point(k0, dimension), _Point(other0, dimension), other0 - k0
-    deficit, other_deficit = at.mean_cosine_deficit, to.mean_cosine_deficit
-    far = (k0 * deficit + at.kl_to_uniform) - (other0 * other_deficit + to.kl_to_uniform) + deficit * step
-    # The far form is a difference, which cancels when the two are near; there Taylor's remainder does not.
-    near, between, t, weight = _between(k0, other0, dimension)
-    value = torch.where(near, step.square() * (between @ (weight * (1 - t))), far)
-    in_other = torch.where(near, step * (between @ weight), deficit - other_deficit)
-    return _with_derivatives(
-        lambda k, other: _bregman_derivatives(k, other, dimension),
-        value,
-        (-at.variance * step, in_other),
-        (k, other),
-    )
+
+    def formula(k: Tensor, other: Tensor) -> tuple[Tensor, ...]:
+        at, to, step = _Point(k, dimension), _Point(other, dimension), other - k
+        deficit, other_deficit = at.mean_cosine_deficit, to.mean_cosine_deficit
+        far = (k * deficit + at.kl_to_uniform) - (other * other_deficit + to.kl_to_uniform) + deficit * step
+        # The far form is a difference, which cancels when the two are near; there Taylor's remainder does not.
+        near, between, t, weight = _between(k, other, dimension)
+        value = torch.where(near, step.square() * (between @ (weight * (1 - t))), far)
+        in_other = torch.where(near, step * (between @ weight), deficit - other_deficit)
+        return value, -at.variance * step, in_other
+
+    both = torch.broadcast_tensors(k.double(), other.double())
+    return _with_derivatives(formula, lambda k, other: _bregman_derivatives(k, other, dimension), both)
 
 
 def _bregman_derivatives(k: Tensor, other: Tensor, dimension: int) -> tuple[Tensor, Tensor]:
@@ -176,120 +193,114 @@ def _gauss_legendre(nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:
 class _Point:
     """The formulas of the module's docstring at one concentration; plain operations, which autograd can follow.
 
-    They are written in k/a, s/a and u = k/sqrt(a (s + a)), for which s/a = 1 + u^2, so that few operations are needed:
-    on a batch of 32 an operation costs what it costs to call it.
+    On a batch of 32 an operation costs what it costs to call it, so few are used.
     """
 
     def __init__(self, k: Tensor, dimension: int) -> None:
         table = kept(_table_on, dimension, k.device)
-        self.k, self.a = k.double(), dimension / 2
-        self.k_over_a = self.k / self.a
-        self.s_over_a = torch.hypot(self.k_over_a, table.one)
-        self.one_and_s_over_a = self.s_over_a + 1
-        self.u = self.k_over_a * self.one_and_s_over_a.rsqrt()
-        # cos(2 atan(u)) = 2p - 1; this way of writing it keeps full accuracy at both ends.
-        polynomials = torch.cos(torch.atan(self.u)[..., None] * table.twice_the_order)
+        self.k, self.dimension = k.double(), dimension
+        self.t = self.k / dimension
+        self.s = torch.hypot(self.t, table.half)
+        self.h = self.s + 0.5
+        self.v = self.t / self.h
+        angle = torch.atan2(self.v, self.h.rsqrt())  # asin(v), as v^2 + 1/h = 1; with a slope also where v rounds to 1
+        polynomials = torch.cos(angle.unsqueeze(-1) * table.twice_the_order)
         self.f, self.g, self.c = (polynomials @ table.coefficients).unbind(-1)
-        self.h = self.k_over_a / self.s_over_a
 
     @property
     def mean_cosine(self) -> Tensor:
-        return (self.k_over_a + self.correction) / self.one_and_s_over_a
+        return self.v + self.v**3 * self.f / self.h
 
     @property
     def mean_cosine_deficit(self) -> Tensor:
-        flat = 1 + 1 / (self.s_over_a + self.k_over_a)
-        return (flat - self.correction) / self.one_and_s_over_a
-
-    @property
-    def correction(self) -> Tensor:
-        return self.h**3 * self.f / (2 * self.a)
+        return (0.5 + 0.25 / (self.s + self.t) - self.v**3 * self.f) / self.h
 
     @property
     def variance(self) -> Tensor:
-        return self.g / self.s_over_a / self.one_and_s_over_a / self.a
+        return self.g / self.s / self.h / self.dimension
 
     @property
     def variance_across(self) -> Tensor:
-        return (1 + self.h.square() / self.s_over_a * self.f / (2 * self.a)) / self.one_and_s_over_a / self.a
+        return (1 + self.v.square() * self.f / self.h) / self.h / self.dimension
 
     @property
     def kl_to_uniform(self) -> Tensor:
-        growth = torch.log1p(self.u.square() / 2)
-        return torch.add(self.h.square() * self.c, growth, alpha=self.a - 0.5)
+        growth = torch.log1p(self.t * self.v)
+        return torch.add(self.v.square() * self.c, growth, alpha=(self.dimension - 1) / 2)
 
     @property
     def kl_slope(self) -> Tensor:
         """k A', the derivative of the KL."""
-        return self.h * self.g / self.one_and_s_over_a
+        return self.v / self.s * self.g
 
 
 def _with_derivatives(
-    rule: Callable[..., tuple[Tensor, ...]], value: Tensor, derivatives: tuple[Tensor, ...], at: tuple[Tensor, ...]
+    formula: Callable[..., tuple[Tensor, ...]],
+    rule: Callable[..., tuple[Tensor, ...]],
+    at: tuple[Tensor, ...],
+    dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """`value` as a function of the one or two tensors `at`, with its derivatives there; `rule` gives them anywhere."""
+    """The value, in `dtype`, of a function of one or two tensors.
+
+    `formula` gives the value and its derivatives at those, and `rule` the derivatives as functions to be derived.
+    """
     # torch.func needs a Function that torch.compile refuses, and that takes five times as long to call. That PyTorch
     # has no public name for "am I inside a transform" is why a private one is asked; Function.apply asks the same.
     transformed = torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling()
-    function = _GivenToTransforms if transformed else _Given
-    none = (None,) * (2 - len(at))
-    return function.apply(rule, value, *derivatives, *none, *at, *none)  # pyright: ignore[reportReturnType]
+    function = _OfTransforms if transformed else _Of
+    return function.apply(formula, rule, dtype, *at)  # pyright: ignore[reportReturnType]
 
 
-class _Given(torch.autograd.Function):
-    """A value that comes with its derivatives. They are computed anew, by the rule, only to be derived themselves."""
+class _Of(torch.autograd.Function):
+    """A value with its derivatives at hand. They are computed anew, by the rule, only to be derived themselves."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        rule: Any,
-        value: Tensor,
-        in_first: Tensor,
-        in_second: Tensor | None,
-        first: Tensor,
-        second: Tensor | None,
+        ctx: Any, formula: Any, rule: Any, dtype: torch.dtype, first: Tensor, second: Tensor | None = None
     ) -> Tensor:
         ctx.rule = rule
-        ctx.save_for_backward(in_first, in_second, first, second)
-        return value.view_as(value)
+        if second is None:
+            value, in_first = formula(first)
+            ctx.save_for_backward(first, in_first.to(dtype))
+        else:
+            value, in_first, in_second = formula(first, second)
+            ctx.save_for_backward(first, second, in_first.to(dtype), in_second.to(dtype))
+        return value.to(dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        in_first, in_second, first, second = ctx.saved_tensors
+        saved = ctx.saved_tensors
+        at, derivatives = saved[: len(saved) // 2], saved[len(saved) // 2 :]
         if torch.is_grad_enabled():
-            derivatives = ctx.rule(first) if second is None else ctx.rule(first, second)
-        else:
-            derivatives = (in_first, in_second)
-        of_first = (gradients[0] * derivatives[0]).to(first.dtype)
-        of_second = None if second is None else (gradients[0] * derivatives[1]).to(second.dtype)
-        return None, None, None, None, of_first, of_second
+            derivatives = ctx.rule(*at)
+        return None, None, None, *[(gradients[0] * d).to(x.dtype) for d, x in zip(derivatives, at, strict=True)]
 
 
-class _GivenToTransforms(torch.autograd.Function):
-    """The same for torch.func: grad, vmap, jacrev, jacfwd and hessian."""
+class _OfTransforms(torch.autograd.Function):
+    """The same for torch.func, grad, vmap, jacrev, jacfwd and hessian, which always derive."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        rule: Any, value: Tensor, in_first: Tensor, in_second: Tensor | None, first: Tensor, second: Tensor | None
-    ) -> Tensor:
-        return value.view_as(value)
+    def forward(formula: Any, rule: Any, dtype: torch.dtype, *at: Tensor) -> Tensor:
+        return formula(*at)[0].to(dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.rule, _, *tensors = inputs
-        ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
+        _, ctx.rule, ctx.dtype, *at = inputs
+        ctx.save_for_backward(*at)
+        ctx.save_for_forward(*at)
 
-    backward = _Given.backward
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        at = ctx.saved_tensors
+        return None, None, None, *[(gradients[0] * d).to(x.dtype) for d, x in zip(ctx.rule(*at), at, strict=True)]
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        _, _, first, second = ctx.saved_tensors
-        at = (first,) if second is None else (first, second)
-        moved = [d * t for d, t in zip(ctx.rule(*at), tangents[-2:], strict=False) if t is not None]
-        return torch.stack(moved).sum(0)
+        derivatives = ctx.rule(*ctx.saved_tensors)
+        moved = [d * t for d, t in zip(derivatives, tangents[3:], strict=True) if t is not None]
+        return torch.stack(moved).sum(0).to(ctx.dtype)
 
 
 class _Table(NamedTuple):
@@ -299,18 +310,18 @@ class _Table(NamedTuple):
     """(terms, 3), of f, g and c."""
     twice_the_order: Tensor
     """(terms,): 0, 2, 4 ..."""
-    one: Tensor
-    """(): 1, for functions that take no number."""
+    half: Tensor
+    """(): 1/2, for functions that take no number."""
 
 
 def _table_on(dimension: int, device: torch.device) -> _Table:
     coefficients = torch.tensor(_table(dimension), dtype=torch.float64, device=device)
     order = torch.arange(len(coefficients), dtype=torch.float64, device=device)
-    return _Table(coefficients, 2 * order, torch.ones((), dtype=torch.float64, device=device))
+    return _Table(coefficients, 2 * order, torch.full((), 0.5, dtype=torch.float64, device=device))
 
 
 def _table(dimension: int) -> list[list[float]]:
-    """Chebyshev coefficients of f, g and c in 2p - 1: a row a term, a column a function."""
+    """Chebyshev coefficients of f, g and c in 1 - 2v^2 = cos(2 asin(v)): a row a term, a column a function."""
     terms = next(count for smallest, count in _TERMS if dimension >= smallest)
     cosine = [_cosine(m, terms) for m in range(4 * terms)]
     odd = range(1, 2 * terms, 2)
@@ -337,11 +348,13 @@ def _cosine(m: int, n: int) -> float:
     return math.cos(math.pi * m / (2 * n)) if 2 * m <= n else math.sin(math.pi * (n - m) / (2 * n))
 
 
-def _scaled_functions(dimension: int, p: Decimal) -> tuple[float, float, float]:
-    """f, g and c at p, from the large-order expansion and the recurrence down to order dimension/2 - 1."""
-    a = Decimal(dimension) / 2
-    k = a * (1 - p * p).sqrt() / p
-    order = a - 1
+def _scaled_functions(dimension: int, complement: Decimal) -> tuple[float, float, float]:
+    """f, g and c at v^2 = 1 - complement, from the large-order expansion and the recurrence down to order d/2 - 1."""
+    d, half = Decimal(dimension), Decimal("0.5")
+    v = (1 - complement).sqrt()
+    h = 1 / complement
+    k = d * v * h
+    order = d / 2 - 1
     up = max(0, math.ceil(_DEBYE_ORDER - order))
     top = order + up
     root = (top * top + k * k).sqrt()
@@ -358,13 +371,11 @@ def _scaled_functions(dimension: int, p: Decimal) -> tuple[float, float, float]:
         mean = k / (2 * w * (1 + x))
     log_ratio += product.ln()
 
-    s = (a * a + k * k).sqrt()
-    h = k / s
-    slope = 1 - mean * mean - (dimension - 1) * mean / k
+    slope = 1 - mean * mean - (d - 1) * mean / k
     kl = k * mean - log_ratio
-    f = 2 * ((s + a) * mean - k) / h**3
-    g = slope * s * (s + a) / a
-    c = (kl - (a - Decimal("0.5")) * (1 + k * k / (2 * a * (s + a))).ln()) / (h * h)
+    f = (mean - v) * h / v**3
+    g = slope * d * (h - half) * h
+    c = (kl - (d - 1) / 2 * h.ln()) / (v * v)  # 1 + t v = h
     return float(f), float(g), float(c)
 
 

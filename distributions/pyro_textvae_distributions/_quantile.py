@@ -1,4 +1,4 @@
-"""The quantile function of the cosine between a vMF draw and its location, as a table of polynomials.
+"""The quantile function of the angle between a vMF draw and its location, as a table of polynomials.
 
 In R^d at concentration k the cosine w = tanh(y) of a draw with its location has, in y, the density
 
@@ -10,8 +10,13 @@ because e is a smooth function of z and of x = exp(-y0) on all of [-8.6, 8.6] x 
 distribution, x = 0 the limit of large k, where exp(-2e) is a Gamma variable. Normal draws in float64 do not
 leave that interval: the largest that a 53-bit uniform number makes is 8.57.
 
-The rectangle is cut into equal cells, on each of which e is a polynomial in both variables. The same polynomial,
-differentiated in x, is the implicit gradient: dy/dk at fixed z (Figurnov et al. 2018).
+What is wanted of y is sinh(y), the cotangent of the angle, and dy/dk at fixed z, the implicit gradient (Figurnov et
+al. 2018). Both are a smooth function over one of k,
+
+    sinh(y) = (exp(e) - x^2 exp(-e)) / 2x            dy/dk = (1 - x de/dx) / ((d-1) cosh(2 y0)),
+
+and these functions are what is tabulated: the rectangle is cut into equal cells, on each of which either is a
+polynomial in both variables.
 
 A dimension's table is built when the dimension is first used, in some 0.2 s: for every x, the distribution function
 is integrated over panels that are short where f varies, and z as a function of e is interpolated backwards. Measured
@@ -29,6 +34,7 @@ from pyro_textvae_distributions._tables import kept, recent
 
 REACH = 8.6
 """Largest |z| of the table."""
+_LARGEST_X = 1 + 1e-9  # a hair more than the largest, 1, so that this lies inside the last cell
 
 # Coefficients in each variable: they leave an error of about the rounding of what is made of y.
 _COEFFICIENTS = {torch.float32: 6, torch.float64: 8}
@@ -39,123 +45,126 @@ _FARTHEST, _BISECTIONS = 100.0, 40
 _CONCENTRATIONS_AT_ONCE = 128  # so that a build takes some 30 MB
 
 
-def draw_height(
+def draw_cotangent(
     concentration: Tensor, z: Tensor, dimension: int, precision: torch.dtype, *, with_rate: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """y at the standard normal draws z and, if asked for, dy/dk there: float64, of the shape of z.
+    """sinh(y) at the standard normal draws z and, if asked for, dy/dk there: float64, of the shape of z.
 
-    `concentration` and z are float64, the concentration at least 0 and of a shape that broadcasts to z's. `precision`,
-    float32 or float64, is that of what is made of y: for the first, shorter polynomials do.
+    `concentration` is float64, at least 0 and of a shape that broadcasts to z's. `precision`, float32 or float64, is
+    that of what is made of sinh(y): for the first, shorter polynomials do.
     """
     table = kept(_table_on, dimension, precision, z.device)
-    root, growth = _of_mode(concentration, dimension, table)
-    x = growth.rsqrt()
-    both = torch.stack((x if x.shape == z.shape else x.expand_as(z), z)).view(2, -1)
-    cell, (of_x, of_z) = _cell_and_powers(torch.addcmul(table.shift, both, table.scale), table)
+    root, x = _of_mode(concentration, table)
+    both = torch.stack((x if x.shape == z.shape else x.expand(z.shape), z), -1)
+    position = torch.addcmul(table.shift, both, table.scale)
+    cell, powers = _cell_and_powers(position if z.dim() == 1 else position.view(-1, 2), table)
     # The index alone is made safe: a NaN stays one in the powers, and so in the draw.
-    index = torch.add(cell[1], cell[0], alpha=table.cells).long().clamp_(0, table.cells**2 - 1)
-    in_x = torch.bmm(table.polynomials.index_select(0, index), of_z[..., None])  # (N, P, 1): z is put in
+    index = torch.mv(cell, table.strides).long().clamp_(0, table.cells**2 - 1)
+    of_x, of_z = powers.unbind(1)  # (N, P, 1) each
+    polynomials = table.with_rates if with_rate else table.cotangents
+    in_x = torch.bmm(polynomials.index_select(0, index), of_z)  # z is put in
     if not with_rate:
-        e = torch.bmm(of_x[:, None], in_x).view_as(z)
-        return torch.add(e, growth.log_(), alpha=0.5), None
-    and_derivatives = (of_x @ table.with_derivatives).view(-1, 2, in_x.shape[1])
-    e, slope = torch.bmm(and_derivatives, in_x).view(*z.shape, 2).unbind(-1)  # slope is de/dx / (d-1)
-    y = torch.add(e, growth.log_(), alpha=0.5)
-    # By dr/dk = 2 / (d-1), dy0/dr = 1 / (2 root) and dx/dr = -x / (2 root).
-    return y, torch.addcmul(table.per_degree, x, slope, value=-1).div_(root)
+        return torch.bmm(in_x.mT, of_x).view(z.shape).div_(x), None
+    over_x, over_root = torch.bmm(in_x.view(len(in_x), 2, -1), of_x).view(*z.shape, 2).unbind(-1)
+    return over_x / x, over_root / root
 
 
-def draw_height_of_number(concentration: float, z: Tensor, dimension: int, precision: torch.dtype) -> Tensor:
-    """y as above where all draws share a plain number, for which the polynomials in z alone are remembered."""
+def draw_cotangent_of_number(concentration: float, z: Tensor, dimension: int, precision: torch.dtype) -> Tensor:
+    """sinh(y) as above where all draws share a plain number, for which the polynomials in z alone are remembered."""
     row = recent(_row_on, concentration, dimension, precision, z.device)
     table = kept(_table_on, dimension, precision, z.device)
     cell, of_z = _cell_and_powers(torch.add(table.shift[1], z, alpha=table.cells / (2 * REACH)), table)
-    return (row[cell.long()] * of_z).sum(-1)
+    return (row[cell.long()] * of_z).sum((-2, -1))
 
 
 def _row_on(concentration: float, dimension: int, precision: torch.dtype, device: torch.device) -> Tensor:
-    """(cells, P): coefficients of y in the offset of z, for one concentration."""
+    """(cells, P, 1): coefficients of sinh(y) in the offset of z, for one concentration."""
     table = kept(_table_on, dimension, precision, device)
-    _, growth = _of_mode(torch.tensor(concentration, dtype=torch.float64, device=device), dimension, table)
-    cell, of_x = _cell_and_powers(table.shift[0] + table.scale[0] * growth.rsqrt(), table)
-    of_cell = table.polynomials.unflatten(0, (table.cells, table.cells))[cell.long()].squeeze(0)  # (cells, P, P)
-    row = (of_x @ of_cell).squeeze(1)
-    row[:, 0] += growth.log() / 2
-    return row
+    _, x = _of_mode(torch.tensor(concentration, dtype=torch.float64, device=device), table)
+    cell, of_x = _cell_and_powers(x * table.scale[0], table)
+    of_cell = table.cotangents.unflatten(0, (table.cells, table.cells))[cell.long()]  # (cells, P, P)
+    return (of_cell.mT @ of_x) / x
 
 
-def _of_mode(concentration: Tensor, dimension: int, table: "_Table") -> tuple[Tensor, Tensor]:
-    """cosh(2 y0) and exp(2 y0)."""
-    r = concentration * (2 / (dimension - 1))
-    root = torch.hypot(r, table.one)
-    return root, r + root
+def _of_mode(concentration: Tensor, table: "_Table") -> tuple[Tensor, Tensor]:
+    """(d-1)/2 cosh(2 y0), and x over the root of (d-1)/2."""
+    root = torch.hypot(concentration, table.half_degree)
+    return root, (concentration + root).rsqrt_()
 
 
 def _cell_and_powers(position: Tensor, table: "_Table") -> tuple[Tensor, Tensor]:
-    """The cell of a position (...) in units of a cell, less 1/2, and the powers (..., P) of the offset from its middle.
-
-    The nearest integer is the cell.
-    """
-    cell = position.round().clamp_(0, table.cells - 1)
-    offset = (position - cell)[..., None]
-    return cell, torch.addcmul(table.is_zero, offset, table.is_positive).cumprod(-1)
+    """The cell of a position (...) in units of a cell, and the powers (..., P, 1) of the offset from its middle."""
+    cell = position.trunc()
+    offset = (position - cell).view(*position.shape, 1, 1)
+    return cell, torch.addcmul(table.first, offset, table.others).cumprod(-2)
 
 
 def _cells(dimension: int) -> int:
     """Cells of the table in either variable: where the density has heavy tails in y, they must be small."""
-    return {2: 96, 3: 64, 4: 48}.get(dimension, 32)
+    return {2: 96, 3: 64, 4: 48}.get(dimension, 40 if dimension < 8 else 32)
 
 
 class _Table(NamedTuple):
     """The table of a dimension on a device, with the constants of its look-up, float64; P coefficients a variable."""
 
     cells: int
-    polynomials: Tensor
-    """(cells^2, P, P): coefficients of e in the offsets from the middle of a cell, x first."""
-    with_derivatives: Tensor
-    """(P, 2P): takes the powers of an offset of x to themselves, and to their derivatives in x / (d-1)."""
-    is_zero: Tensor
-    is_positive: Tensor
-    """(P,) each, 1 or 0: whether a power is the first."""
+    with_rates: Tensor
+    """(cells^2, 2P, P): coefficients, in the offsets from the middle of a cell, x first, of two functions: sinh(y) and
+    dy/dk, the one times x and the other times `root`, which are those of `_of_mode`."""
+    cotangents: Tensor
+    """(cells^2, P, P): those of the first."""
+    first: Tensor
+    others: Tensor
+    """(P, 1) each: what makes a position in a cell, from 0 to 1, into 1 and P - 1 times its offset from the middle."""
     scale: Tensor
     shift: Tensor
-    """(2, 1) each: from x and z to positions in units of a cell, less 1/2."""
-    one: Tensor
-    per_degree: Tensor
-    """() each: 1 and 1 / (d-1)."""
+    """(2,) each: from x and z to positions in units of a cell."""
+    strides: Tensor
+    """(2,): from the cells of x and z to the row of their polynomials."""
+    half_degree: Tensor
+    """(): (d-1) / 2."""
 
 
 def _table_on(dimension: int, precision: torch.dtype, device: torch.device) -> _Table:
     count, cells = _COEFFICIENTS[precision], _cells(dimension)
-    powers = torch.eye(count, dtype=torch.float64)
-    derivatives = torch.diag(torch.arange(1, count, dtype=torch.float64) * cells / (dimension - 1), 1)
+    with_rates = _polynomials(dimension, count).to(device)
+    half_degree = (dimension - 1) / 2
 
     def exactly(*values: float) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=device)
 
     return _Table(
         cells=cells,
-        polynomials=_polynomials(dimension, count).to(device),
-        with_derivatives=torch.cat((powers, derivatives), 1).to(device),
-        is_zero=powers[0].to(device),
-        is_positive=(1 - powers[0]).to(device),
-        scale=exactly(cells, cells / (2 * REACH))[:, None],
-        shift=exactly(-0.5, (cells - 1) / 2)[:, None],
-        one=exactly(1).squeeze(),
-        per_degree=exactly(1 / (dimension - 1)).squeeze(),
+        with_rates=with_rates,
+        cotangents=with_rates[:, :count].contiguous(),
+        first=exactly(1, *[-0.5] * (count - 1))[:, None],
+        others=exactly(0, *[1] * (count - 1))[:, None],
+        scale=exactly(math.sqrt(half_degree) * cells / _LARGEST_X, cells / (2 * REACH)),
+        shift=exactly(0, cells / 2),
+        strides=exactly(cells, 1),
+        half_degree=exactly(half_degree).squeeze(),
     )
 
 
 def _polynomials(dimension: int, count: int) -> Tensor:
-    """The table's polynomials with `count` coefficients in each variable, in float64."""
-    cells = _cells(dimension)
+    """The polynomials of `_Table.with_rates`, with `count` coefficients in each variable."""
+    cells, half_degree = _cells(dimension), (dimension - 1) / 2
     offset = torch.cos(math.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count).flip(0) / 2
     middle = torch.arange(cells, dtype=torch.float64) + 0.5
-    at = ((middle[:, None] + offset) / cells).flatten()  # the nodes, in units of the interval
-    e = torch.cat([_quantiles(x, (2 * at - 1) * REACH, dimension) for x in at.split(_CONCENTRATIONS_AT_ONCE)])
-    e = e.view(cells, count, cells, count).transpose(1, 2)
-    to_coefficients = torch.linalg.inv(torch.linalg.vander(offset))
-    return (to_coefficients @ e @ to_coefficients.T).reshape(cells * cells, count, count)
+    at = (middle[:, None] + offset) / cells  # the nodes of every cell, in units of the interval
+    x, z = at.flatten() * _LARGEST_X, (2 * at.flatten() - 1) * REACH
+    e = torch.cat([_quantiles(some, z, dimension) for some in x.split(_CONCENTRATIONS_AT_ONCE)])
+    # Axes: cell and node of x, cell and node of z.
+    e, x = e.view(cells, count, cells, count), x.view(cells, count, 1, 1)
+    vandermonde = torch.linalg.vander(offset)
+    to_coefficients = torch.linalg.inv(vandermonde)
+    slope = torch.zeros_like(vandermonde)
+    slope[:, 1:] = vandermonde[:, :-1] * torch.arange(1, count) * cells / _LARGEST_X
+    in_x = torch.einsum("ij,cjdk->cidk", slope @ to_coefficients, e)
+    cotangent = (e.exp() - x.square() * (-e).exp()) / (2 * math.sqrt(half_degree))
+    rate = (1 - x * in_x) / 2
+    values = torch.stack((cotangent, rate)).permute(1, 3, 0, 2, 4)  # cell of x and of z, function, node of x and of z
+    return (to_coefficients @ values @ to_coefficients.T).reshape(cells * cells, 2 * count, count)
 
 
 def _quantiles(x: Tensor, z: Tensor, dimension: int) -> Tensor:

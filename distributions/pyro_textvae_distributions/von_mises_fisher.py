@@ -1,7 +1,7 @@
 """The von Mises-Fisher distribution: a Gaussian's counterpart on the unit sphere."""
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, SupportsFloat
 
 import torch
 from pyro.distributions import TorchDistribution, constraints
@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.distributions import register_kl
 
 from pyro_textvae_distributions import _bessel as radial
-from pyro_textvae_distributions._quantile import draw_height, draw_height_of_number
+from pyro_textvae_distributions._quantile import draw_cotangent, draw_cotangent_of_number
 from pyro_textvae_distributions._sphere import (
     check_value,
     log_sphere_area,
@@ -22,6 +22,8 @@ from pyro_textvae_distributions._tables import recent
 from pyro_textvae_distributions.hyperspherical_uniform import HypersphericalUniform
 
 _BLOCK = 1 << 16  # numbers made at a time of a large batch of draws
+_NOISE = 2.0**-32  # size of the noise that makes directions: the largest cotangent times it has a finite square
+_LEAST = 2.0**-60  # length that it has at least: its square is no less than float32's smallest
 
 
 class VonMisesFisher(TorchDistribution):
@@ -63,7 +65,9 @@ class VonMisesFisher(TorchDistribution):
     loc: Tensor
     concentration: Tensor
 
-    def __init__(self, loc: Tensor, concentration: Tensor | float, *, validate_args: bool | None = None) -> None:
+    def __init__(
+        self, loc: Tensor, concentration: Tensor | SupportsFloat, *, validate_args: bool | None = None
+    ) -> None:
         if loc.dim() < 1 or loc.shape[-1] < 2:
             raise ValueError(
                 f"'loc' has shape {tuple(loc.shape)}, but its last axis holds a unit vector of at least 2 entries: "
@@ -74,8 +78,9 @@ class VonMisesFisher(TorchDistribution):
             refuse_integers("concentration", concentration)
             self._number = None
         else:
-            self._number = _number(concentration, loc.dtype)
-            concentration = torch.full((), concentration, dtype=loc.dtype, device=loc.device)
+            number = _float(concentration)
+            self._number = _number(number, loc.dtype)
+            concentration = torch.full((), number, dtype=loc.dtype, device=loc.device)
         try:
             batch_shape = _broadcast(loc.shape[:-1], concentration.shape)
         except RuntimeError:
@@ -220,22 +225,16 @@ class VonMisesFisher(TorchDistribution):
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         shape = self._extended_shape(torch.Size(sample_shape))
         k, loc = self._one_concentration, self.loc
-        z = torch.randn(shape[:-1], dtype=torch.float64, device=loc.device)
-        with_rate = k.requires_grad and torch.is_grad_enabled()
-        if self._number is None:
-            y, rate = draw_height(k.detach().double(), z, self.dimension, loc.dtype, with_rate=with_rate)
-        else:
-            y, rate = draw_height_of_number(self._number, z, self.dimension, loc.dtype), None
         if not torch.is_grad_enabled():
-            return _place(loc, y)[0]
-        return _Place.apply(loc, k, y, rate)  # pyright: ignore[reportReturnType]
+            return _draw(loc, k, self._number, shape, with_rate=False)[0]
+        return _Draw.apply(loc, k, self._number, shape)  # pyright: ignore[reportReturnType]
 
-    def _radial(self, function: Callable[[Tensor, int], Tensor]) -> Tensor:
+    def _radial(self, function: Callable[..., Tensor], *dtype: torch.dtype) -> Tensor:
         """A function of `_bessel` at the concentration, of the shape in which that came; remembered for a number."""
         if self._number is None or torch.compiler.is_compiling():
-            return function(self._one_concentration, self.dimension)
+            return function(self._one_concentration, self.dimension, *dtype)
         value = radial.of_number(function, self._number, self.dimension)
-        return torch.full((), value, dtype=torch.float64, device=self.loc.device)
+        return torch.full((), value, dtype=dtype[0] if dtype else torch.float64, device=self.loc.device)
 
     def _of_batch(self, x: Tensor) -> Tensor:
         """A radial quantity in the dtype and the shape of the batch."""
@@ -243,6 +242,16 @@ class VonMisesFisher(TorchDistribution):
 
     def _validate_sample(self, value: Tensor) -> None:
         check_value(value, self.batch_shape, self.event_shape)
+
+
+def _float(concentration: SupportsFloat) -> float:
+    """A plain number, which may be NumPy's or an array of no axes, as Python's."""
+    if isinstance(concentration, SupportsFloat) and getattr(concentration, "ndim", 0) == 0:
+        return float(concentration)
+    raise ValueError(
+        f"'concentration' is a {type(concentration).__name__}, but it must be a number, or a tensor of one number for "
+        "each vector: make it one with torch.as_tensor(concentration)"
+    )
 
 
 def _number(concentration: float, dtype: torch.dtype) -> float | None:
@@ -281,32 +290,41 @@ def _expanded(x: Tensor, shape: torch.Size) -> Tensor:
     return x if x.shape == shape else x.expand(shape)
 
 
-def _place(loc: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Draws x = w loc + sqrt(1 - w^2) t (..., D), and w = tanh(y) (..., 1); t is uniform among the unit vectors
-    orthogonal to loc.
+def _draw(
+    loc: Tensor, k: Tensor, number: float | None, shape: torch.Size, *, with_rate: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Draws x (..., D) of `shape` and, if asked for, the rates (...) of dx/dk = rate (loc - (loc . x) x).
 
-    loc (..., D) broadcasts with y (...), which has the shape of the result.
+    loc (..., D) and k (...) broadcast with the draws; `number` is k where that is a plain number.
     """
-    y = y[..., None]
-    x = torch.empty(y.shape[:-1] + loc.shape[-1:], dtype=loc.dtype, device=loc.device)
-    cosine, one_over_sine = torch.tanh(y).to(x.dtype), torch.cosh(y).to(x.dtype)
+    dimension, x = shape[-1], loc.new_empty(shape)
+    z = torch.randn(shape[:-1], dtype=torch.float64, device=loc.device)
+    if number is None:
+        cotangent, rate = draw_cotangent(k.double(), z, dimension, loc.dtype, with_rate=with_rate)
+    else:
+        cotangent, rate = draw_cotangent_of_number(number, z, dimension, loc.dtype), None
+    cotangent = cotangent.unsqueeze(-1)
     if x.is_cuda or x.numel() <= 2 * _BLOCK or x.dim() == 1:
-        _fill(x, loc, cosine, one_over_sine)
+        _fill(x, loc, cotangent)
     else:  # in blocks that stay in the processor's cache, which takes half the time
         rows = max(1, _BLOCK * len(x) // x.numel())
-        for block in zip(*(tensor.split(rows) for tensor in (x, loc.expand_as(x), cosine, one_over_sine)), strict=True):
+        for block in zip(*(tensor.split(rows) for tensor in (x, loc.expand(shape), cotangent)), strict=True):
             _fill(*block)
-    return x, cosine
+    return x, rate
 
 
-def _fill(x: Tensor, loc: Tensor, cosine: Tensor, one_over_sine: Tensor) -> None:
-    x.normal_()
-    # Twice: noise that happens to lie almost along loc leaves the first time little but rounding, some of it along
-    # loc. In two dimensions that is common; in any, a generator that made loc may make the same numbers again.
-    for _ in range(2):
-        x.addcmul_(_dot(x, loc), loc, value=-1)
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min_(torch.finfo(x.dtype).tiny)
-    x.div_(length.mul_(one_over_sine)).addcmul_(cosine, loc)
+def _fill(x: Tensor, loc: Tensor, cotangent: Tensor) -> None:
+    """Put unit vectors at angles of these cotangents (..., 1) from loc in x.
+
+    Each has the direction of n + |n| cotangent loc, where n is normal noise less what of it lies along loc. Noise that
+    happens to lie almost along loc leaves n some of that, by rounding: it moves the cotangent up or down alike, and by
+    as much as 1 once in 1e7 draws of two dimensions in float32.
+    """
+    x.normal_(0, _NOISE).addcmul_(_dot(x, loc), loc, value=-1)
+    # Noise that is loc over again, from a seed set twice, leaves nothing: then the draw is loc.
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min_(_LEAST)
+    x.addcmul_(length.mul_(cotangent), loc)
+    x.div_(torch.linalg.vector_norm(x, dim=-1, keepdim=True))
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:
@@ -314,33 +332,32 @@ def _dot(x: Tensor, y: Tensor) -> Tensor:
     return (x * y).sum(-1, keepdim=True)
 
 
-class _Place(torch.autograd.Function):
-    """`_place` with gradients in loc and k.
+class _Draw(torch.autograd.Function):
+    """`_draw` with gradients in loc and k.
 
-    `rate` is dy/dk at a fixed quantile, so that dx/dk = rate (loc - w x). The rotation that takes loc to loc + dloc
-    moves x by dloc (loc . x) - loc (dloc . x).
+    The rotation that takes loc to loc + dloc moves a draw x by dloc (loc . x) - loc (dloc . x).
     """
 
     @staticmethod
-    def forward(ctx: Any, loc: Tensor, k: Tensor, y: Tensor, rate: Tensor | None) -> Tensor:
-        x, cosine = _place(loc, y)
+    def forward(ctx: Any, loc: Tensor, k: Tensor, number: float | None, shape: torch.Size) -> Tensor:
+        x, rate = _draw(loc, k, number, shape, with_rate=ctx.needs_input_grad[1])
         ctx.shape_of_k = k.shape
-        ctx.save_for_backward(loc, cosine, rate, x)
+        ctx.save_for_backward(loc, rate, x)
         return x
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        loc, cosine, rate, x = ctx.saved_tensors
+        loc, rate, x = ctx.saved_tensors
         g = gradients[0]
-        along = _dot(g, loc)
-        of_loc = of_concentration = None
+        along, cosine = _dot(g, loc), _dot(x, loc)
+        of_loc = of_k = None
         if ctx.needs_input_grad[0]:
-            of_loc = (cosine * g).addcmul_(along, x, value=-1).sum_to_size(loc.shape)
-        if ctx.needs_input_grad[1]:
-            turned = torch.addcmul(along, cosine, _dot(g, x), value=-1)
-            of_concentration = (rate * turned[..., 0]).to(x.dtype).sum_to_size(ctx.shape_of_k)
-        return of_loc, of_concentration, None, None
+            of_loc = (g * cosine).addcmul_(along, x, value=-1).sum_to_size(loc.shape)
+        if rate is not None:
+            towards = torch.addcmul(along, cosine, _dot(g, x), value=-1)
+            of_k = towards.squeeze(-1).mul_(rate).sum_to_size(ctx.shape_of_k)
+        return of_loc, of_k, None, None
 
 
 @register_kl(VonMisesFisher, VonMisesFisher)
@@ -357,7 +374,7 @@ def _kl_vmf_vmf(p: VonMisesFisher, q: VonMisesFisher) -> Tensor:
 @register_kl(VonMisesFisher, HypersphericalUniform)
 def _kl_vmf_uniform(p: VonMisesFisher, q: HypersphericalUniform) -> Tensor:
     _check_dimensions(p, q)
-    kl = p._radial(radial.kl_to_uniform).to(p.loc.dtype)
+    kl = p._radial(radial.kl_to_uniform, p.loc.dtype)
     return _expanded(kl, _broadcast(p.batch_shape, q.batch_shape))
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from pyro_textvae_distributions._quantile import REACH, draw_height
+from pyro_textvae_distributions._quantile import REACH, draw_cotangent
 from scipy import stats
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -26,9 +26,9 @@ def heights(
     dimension: int, concentration: float, z: Tensor, precision: torch.dtype = torch.float64
 ) -> tuple[Tensor, Tensor]:
     k = torch.tensor(concentration, dtype=torch.float64)
-    y, rate = draw_height(k, z, dimension, precision, with_rate=True)
+    cotangent, rate = draw_cotangent(k, z, dimension, precision, with_rate=True)
     assert rate is not None
-    return y, rate
+    return cotangent.asinh(), rate
 
 
 @pytest.mark.parametrize("dimension", QUANTILE_DIMENSIONS)
@@ -61,8 +61,8 @@ def test_it_is_finite_and_rising_as_far_as_normal_draws_reach(dimension: int):
 
 def test_a_concentration_that_is_nan_gives_nan_and_spoils_no_other_draw():
     k = torch.tensor([1.0, math.nan, 5.0], dtype=torch.float64)
-    y, _ = draw_height(k, torch.zeros(3, dtype=torch.float64), 5, torch.float32, with_rate=False)
-    assert y.isnan().tolist() == [False, True, False]
+    cotangent, _ = draw_cotangent(k, torch.zeros(3, dtype=torch.float64), 5, torch.float32, with_rate=False)
+    assert cotangent.isnan().tolist() == [False, True, False]
 
 
 def kolmogorov_smirnov(angle: np.ndarray, dimension: int, concentration: float) -> float:

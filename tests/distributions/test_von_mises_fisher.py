@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mpmath
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -15,7 +16,7 @@ from pyro.distributions import Categorical
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from pyro.optim import ClippedAdam  # pyright: ignore[reportAttributeAccessIssue]
 from pyro_textvae_distributions import _bessel as radial
-from pyro_textvae_distributions._quantile import draw_height
+from pyro_textvae_distributions._quantile import draw_cotangent
 from pyro_textvae_distributions._sphere import log_sphere_area
 from torch import Tensor
 from torch.autograd import gradcheck
@@ -241,8 +242,10 @@ def test_a_draw_is_its_quantile_and_moves_with_the_concentration_as_that_does(
     dimension: int, k: float, z: float, deficit: float, expected: float
 ):
     for precision, accuracy in ((torch.float64, 1e-12), (torch.float32, 2e-7)):
-        y, rate = draw_height(torch.tensor(k).double(), torch.tensor(z).double(), dimension, precision, with_rate=True)
+        at = torch.tensor(k).double(), torch.tensor(z).double()
+        cotangent, rate = draw_cotangent(*at, dimension, precision, with_rate=True)
         assert rate is not None
+        y = cotangent.asinh()
         assert (2 / (1 + torch.exp(2 * y))).item() == pytest.approx(deficit, rel=accuracy)
         assert (rate / torch.cosh(y).square()).item() == pytest.approx(expected, rel=10 * accuracy)
 
@@ -346,6 +349,19 @@ def test_a_plain_number_is_the_concentration_that_a_tensor_of_it_is(dimension: i
         for number, tensor in zip(results[:2], results[2:], strict=True):
             torch.testing.assert_close(number[:2], tensor[:2], rtol=0, atol=1e-6 if dtype == torch.float32 else 1e-14)
             torch.testing.assert_close(number[2:], tensor[2:], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("number", [np.array(3.3), np.float64(3.3), np.float32(3.3), np.int64(3), 3, True])
+def test_a_number_of_numpy_is_a_plain_number(number: Any):
+    q, same = VonMisesFisher(unit(5), number), VonMisesFisher(unit(5), float(number))
+    assert q._number == same._number == float(number)
+    torch.testing.assert_close(q.entropy(), same.entropy(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("concentration", [np.array([1.0, 2.0]), np.array([3.3]), [1.0], "13", None])
+def test_what_is_neither_a_number_nor_a_tensor_is_refused_with_what_to_do(concentration: Any):
+    with pytest.raises(ValueError, match=r"'concentration' is a \w+, but it must be a number, or a tensor.*as_tensor"):
+        VonMisesFisher(unit(4), concentration)
 
 
 @pytest.mark.parametrize("concentration", [-1.0, math.nan, math.inf])

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from make_vmf_reference import radial as radial_by_mpmath
 from pyro_textvae_distributions import _bessel as radial
-from pyro_textvae_distributions._quantile import draw_height
+from pyro_textvae_distributions._quantile import draw_cotangent
 from scipy import special
 from torch import Tensor
 from torch.distributions import kl_divergence
@@ -131,8 +131,8 @@ def of_quantile(dimension: int, concentration: float, precision: torch.dtype) ->
     """Greatest |F(y(z)) - Phi(z)|, absolute, over 700 z."""
     z = torch.linspace(-8.59, 8.59, 700, dtype=F64)
     k = torch.tensor(concentration, dtype=F64)
-    y, _ = draw_height(k, z, dimension, precision, with_rate=False)
-    got = np.cumsum(probability_between(y.numpy(), dimension, concentration))
+    cotangent, _ = draw_cotangent(k, z, dimension, precision, with_rate=False)
+    got = np.cumsum(probability_between(np.arcsinh(cotangent.numpy()), dimension, concentration))
     return float(np.abs(got - special.ndtr(z[1:].numpy())).max())
 
 
