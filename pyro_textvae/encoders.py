@@ -84,8 +84,8 @@ class Labeller(nn.Module):
 
 
 class BagOfWordsEncoder(nn.Module):
-    """How often a document has each word, through `size.layers` hidden layers of H units: tanh of a linear map, with
-    dropout before it in training. Features (B, H); the order of words does not enter.
+    """How often a document has each word, through hidden layers of H units, as many as `size` says for encoders: tanh
+    of a linear map, with dropout before it in training. Features (B, H); the order of words does not enter.
 
     Counts go in as they are, as in the code of Miao et al. (2016) and of Xu & Durrett (2018), whose paper speaks of
     whether a word is there.
@@ -94,7 +94,7 @@ class BagOfWordsEncoder(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         self.vocabulary = size.vocabulary
-        widths = [size.vocabulary - len(SPECIALS), *[size.hidden] * size.layers]
+        widths = [size.vocabulary - len(SPECIALS), *[size.hidden] * (size.encoder_layers or size.layers)]
         self.layers = nn.ModuleList(nn.Linear(*each) for each in itertools.pairwise(widths))
         self.dropout = size.dropout
 

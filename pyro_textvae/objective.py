@@ -178,10 +178,11 @@ class Draw:
     def log_weights(self) -> Tensor:
         """log p(x|z) + log p(z) - log q(z|x) at the drawn z: (B,), nats. Its exp has mean p(x).
 
-        Raises ValueError where a draw is no point with a density: a discrete site, summed out or relaxed, and an
-        autoencoder's code.
+        Raises ValueError where a draw is no point with a density, or carries no gradient: a discrete site, summed out,
+        relaxed or drawn for a score, and an autoencoder's code.
         """
-        wrong = [site for site in self.latents if site in self.discrete or isinstance(self.q(site), Delta)]
+        refused = {*self.discrete, *self.by_score}
+        wrong = [site for site in self.latents if site in refused or isinstance(self.q(site), Delta)]
         if wrong:
             raise ValueError(
                 f"site {wrong[0]!r} is a {_named(self.q(wrong[0]))}, but importance weights need a z drawn from a "

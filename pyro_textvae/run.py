@@ -74,7 +74,8 @@ def best_of(rows: Sequence[dict[str, float]], select: str) -> dict[str, float]:
     """The row of the epoch whose weights are kept as the best: the first with the lowest validation loss.
 
     Of epochs by whose end every weight of the objective had reached its final value: weights from before were made by
-    another objective, even if the loss, always taken with the final ones, is low. Of all epochs, where none got so far.
+    another objective, even if the loss, always taken with the final ones, is low. A cycle has reached it once it first
+    rose, though it falls again. Of all epochs, where none got so far.
     Rows that do not say whether it had (older versions) count, since then all did.
     """
     ended = [row for row in rows if row.get("schedules_ended", True)]

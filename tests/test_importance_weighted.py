@@ -112,7 +112,12 @@ def test_its_recipe_trains_on_it():
 
 @pytest.mark.parametrize(
     ("name", "site"),
-    [("gm_vae", "'c' is a Categorical"), ("ae", "'z' is a Delta"), ("dvae", "'z' is a GumbelSoftmax")],
+    [
+        ("gm_vae", "'c' is a Categorical"),
+        ("ae", "'z' is a Delta"),
+        ("dvae", "'z' is a GumbelSoftmax"),
+        ("fdarn", "'z' is a AutoregressiveBernoulli"),
+    ],
 )
 def test_what_has_no_importance_weights_is_refused(name, site):
     vae = recipes()[name](a_size()).vae

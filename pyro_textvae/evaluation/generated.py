@@ -9,7 +9,8 @@
 Beside them stands what real text gets: the perplexity of the real language model on the real split (trained on all of
 the training text, so no floor of a reverse perplexity by another number of sentences); distinct-n and self-BLEU of as
 many training sentences; and reverse perplexity and word KL of the training text redrawn: as many sentences as were
-generated, drawn from it with replacement, which is what a model writes that knows it by heart and nothing else.
+generated, drawn from it with replacement, which is what a model writes that knows it by heart and nothing else (some of
+what it holds out has then been trained on, as it is of such a model's text).
 
 A reverse perplexity depends on its protocol as much as on the model, so none compares with another protocol's. That of
 Shi et al. (2020), as their released code has it: 46,000 sentences, decoded greedily from codes of the prior (sampled,

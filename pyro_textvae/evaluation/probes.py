@@ -285,9 +285,11 @@ def order_sensitivity(
                     that they share their exchanges is not in the standard errors
 
     All probabilities share their random numbers. The model is left as it came, and the random numbers of the caller
-    too. Raises ValueError for a probability outside [0, 1], a model without a continuous code, and where fewer than two
-    sentences have two words.
+    too. Raises ValueError for a probability outside [0, 1], a model without a continuous code or of bags of words, and
+    where fewer than two sentences have two words.
     """
+    if not vae.decoder.ordered:
+        raise ValueError("a bag of words has no order, so its codes do not change where words are exchanged")
     probabilities = _checked(probabilities)
     if how not in EXCHANGES:
         raise ValueError(f"how={how!r} came{did_you_mean(how, EXCHANGES)}, but words are exchanged {get_args(How)}")

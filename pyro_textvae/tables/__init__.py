@@ -8,10 +8,12 @@ rows        what a table is, as data
 likelihood  the measure of language modelling
 few_labels  the measure of classification with few labels
 generation  the measure of the DEM-VAE paper: text that is generated, and what the discrete code tells
+perplexity  the measure of the vMF-VAE paper: perplexity by bounds, and by what is none
 documents   the measure of document models: both perplexities
 zhu2020     the tables of the BN-VAE paper
 shi2020     the tables of the DEM-VAE paper
-xu2018_20ng the document models of the spherical paper
+xu2018      the NVRNN tables of the vMF-VAE paper
+xu2018_20ng its document models
 engine      table(): trains what is missing, and measures
 page        what was measured, as Markdown, CSV and a picture
 """
@@ -21,6 +23,7 @@ from pyro_textvae.tables.engine import TABLES, Result, table
 from pyro_textvae.tables.few_labels import FewLabels
 from pyro_textvae.tables.generation import Generation
 from pyro_textvae.tables.likelihood import Likelihood
+from pyro_textvae.tables.perplexity import Perplexity
 from pyro_textvae.tables.rows import Budget, Fitted, Measure, Row, Table
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "Generation",
     "Likelihood",
     "Measure",
+    "Perplexity",
     "Result",
     "Row",
     "Table",

@@ -21,8 +21,8 @@ LANGUAGE_MODEL = LanguageModelBudget(embedding=64, hidden=128, epochs=4)
 GOOD_TEXT = "reverse perplexity of generated text", "How good the text is, and what it costs"
 
 REDRAWN = {
-    "perplexity_reverse_redrawn": "reverse PPL of the training text",
-    "word_kl_redrawn_to_train_nats": "word KL of the training text",
+    "perplexity_reverse_redrawn": "reverse PPL of the training text redrawn",
+    "word_kl_redrawn_to_train_nats": "word KL of the training text redrawn",
 }
 """The same for every row, so measured for one alone: the language model."""
 

@@ -38,13 +38,7 @@ BUDGETS = {
 
 PROTOCOLS = {
     "modern": {"optimizer": "adamw", "learning_rate": 1e-3, "clip": 1.0, "decay": "linear"},
-    "xu2018_nvdm": {
-        "optimizer": "sgd",
-        "learning_rate": 1.0,
-        "clip": 1.0,
-        "decay": "xu2018_nvdm",
-        "dropout": 0.1,
-    },
+    "xu2018_nvdm": {"protocol": "xu2018_nvdm"},
 }
 
 XU2018_20NG = Table(
@@ -61,7 +55,7 @@ XU2018_20NG = Table(
         "fDARN's and G-NVDM's are quoted from papers that average per document. Read ours of one kind against each "
         "other, the paper's 793 beside our corpus column, and its 836 beside our per-document one.",
         "A posterior of fixed concentration charges every document the same KL, one of a single word too; a Gaussian's "
-        "KL grows with the document. That is most of what the two perplexities differ in.",
+        "KL grows with the document.",
         "The paper chose its epochs on 1,000 test documents; here a tenth of the training documents is held out for "
         "it, so that models and baselines see nine tenths.",
         "fDARN has the encoder of G-NVDM and other gradients than the paper's (leave-one-out, not NVIL). SBN is the "

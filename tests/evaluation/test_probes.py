@@ -353,3 +353,9 @@ def test_a_model_without_a_table_of_words():
     vae.decoder = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(ValueError, match="no table of word embeddings"):
         probe_bag_of_words(vae, a_split(), a_split(), a_split())
+
+
+def test_the_order_of_a_bag_of_words_is_not_asked_for():
+    vae = recipes()["g_nvdm"](a_size()).vae
+    with pytest.raises(ValueError, match="a bag of words has no order"):
+        order_sensitivity(vae, Split.of([[4, 5], [5, 6]]))

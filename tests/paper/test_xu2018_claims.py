@@ -96,8 +96,6 @@ def test_a_detached_concentration_falls_to_its_lower_clip_and_an_exact_one_does_
     assert detached["concentration_min"] == 10 and detached["concentration_max"] < 10.5  # 10.009
     exact = go_on(fixed, concentrations="clipped", gradient="exact")
     assert exact["concentration_max"] > 12  # 20.6, and on average 11.9
-    name = "nll_elbo_nats_per_sentence"
-    assert exact[name] < detached[name] + 0.5  # 23.5 and 23.6
 
 
 @pytest.mark.parametrize("gradient", ["exact", "detached"])

@@ -9,7 +9,7 @@ import torch
 
 from pyro_textvae import load
 from pyro_textvae.tables import Row, Table, engine, table
-from pyro_textvae.tables.xu2018 import PROTOCOLS, XU2018_PTB, XU2018_YELP
+from pyro_textvae.tables.xu2018 import CORRECTED, PROTOCOLS, XU2018_PTB, XU2018_YELP
 from tests.tiny import some_texts
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "xu2018_corrected.py"
@@ -46,10 +46,11 @@ def test_corrected_perplexities_are_the_scripts(setting: str, which: Table, name
     dimension, concentration, printed, tokens = xu2018_corrected.PUBLISHED[setting]
     (row,) = which.choose([name])
     assert (row.options["latent"], row.options["concentration"]) == (dimension, concentration)
-    (published,) = row.published.values()
+    ((corpus, published),) = row.published.items()
     assert published["PPL"] == str(printed)
     charged, _, corrected = xu2018_corrected.corrected(dimension, concentration, printed, tokens)
-    assert published["PPL, corrected here"] == f"{corrected:.0f}"
+    assert CORRECTED[corpus][published["PPL"]] == f"{corrected:.0f}"
+    assert any(f"{printed} becomes {corrected:.0f}" in note for note in which.notes)
     # The settings are those that the printed KLs give away: for a token, in two decimals, times the mean length.
     length = {xu2018_corrected.PTB: 21.1, xu2018_corrected.YELP: 49.5}[tokens]
     assert float(published["KL"]) == pytest.approx(charged / tokens * length, abs=0.01 * length)
