@@ -1,6 +1,6 @@
 """The von Mises-Fisher distribution: a Gaussian's counterpart on the unit sphere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Self, SupportsFloat
 
 import torch
@@ -303,14 +303,19 @@ def _draw(
         cotangent, rate = draw_cotangent(k.double(), z, dimension, loc.dtype, with_rate=with_rate)
     else:
         cotangent, rate = draw_cotangent_of_number(number, z, dimension, loc.dtype), None
-    cotangent = cotangent.unsqueeze(-1)
-    if x.is_cuda or x.numel() <= 2 * _BLOCK or x.dim() == 1:
-        _fill(x, loc, cotangent)
-    else:  # in blocks that stay in the processor's cache, which takes half the time
-        rows = max(1, _BLOCK * len(x) // x.numel())
-        for block in zip(*(tensor.split(rows) for tensor in (x, loc.expand(shape), cotangent)), strict=True):
-            _fill(*block)
+    for block in _blocks(x, _expanded(loc, shape), cotangent.unsqueeze(-1)):
+        _fill(*block)
     return x, rate
+
+
+def _blocks(x: Tensor, *others: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """All of the tensors, which have equal batch axes, in blocks that stay in the processor's cache if x (..., D) is
+    large: that takes half the time.
+    """
+    if x.is_cuda or x.numel() <= 2 * _BLOCK or x.dim() == 1:
+        return [(x, *others)]
+    rows = max(1, _BLOCK * len(x) // x.numel())
+    return zip(*(tensor.split(rows) for tensor in (x, *others)), strict=True)
 
 
 def _fill(x: Tensor, loc: Tensor, cotangent: Tensor) -> None:
@@ -349,15 +354,17 @@ class _Draw(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         loc, rate, x = ctx.saved_tensors
-        g = gradients[0]
-        along, cosine = _dot(g, loc), _dot(x, loc)
-        of_loc = of_k = None
-        if ctx.needs_input_grad[0]:
-            of_loc = (g * cosine).addcmul_(along, x, value=-1).sum_to_size(loc.shape)
-        if rate is not None:
-            towards = torch.addcmul(along, cosine, _dot(g, x), value=-1)
-            of_k = towards.squeeze(-1).mul_(rate).sum_to_size(ctx.shape_of_k)
-        return of_loc, of_k, None, None
+        parts = [_pull_back(*block) for block in _blocks(x, _expanded(loc, x.shape), gradients[0])]
+        of_loc, towards = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+        of_k = None if rate is None else towards.squeeze(-1).mul_(rate).sum_to_size(ctx.shape_of_k)
+        return of_loc.sum_to_size(loc.shape), of_k, None, None
+
+
+def _pull_back(x: Tensor, loc: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a gradient g in draws x: that in loc, and g . (loc - (loc . x) x), (..., 1)."""
+    along, cosine = _dot(g, loc), _dot(x, loc)
+    of_loc = (g * cosine).addcmul_(along, x, value=-1)
+    return of_loc, torch.addcmul(along, cosine, _dot(g, x), value=-1)
 
 
 @register_kl(VonMisesFisher, VonMisesFisher)
