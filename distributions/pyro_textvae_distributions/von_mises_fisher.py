@@ -354,17 +354,18 @@ class _Draw(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         loc, rate, x = ctx.saved_tensors
-        parts = [_pull_back(*block) for block in _blocks(x, _expanded(loc, x.shape), gradients[0])]
-        of_loc, towards = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+        of_loc = torch.empty_like(x)
+        parts = [_pull_back(*block) for block in _blocks(x, _expanded(loc, x.shape), gradients[0], of_loc)]
+        towards = parts[0] if len(parts) == 1 else torch.cat(parts)
         of_k = None if rate is None else towards.squeeze(-1).mul_(rate).sum_to_size(ctx.shape_of_k)
         return of_loc.sum_to_size(loc.shape), of_k, None, None
 
 
-def _pull_back(x: Tensor, loc: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a gradient g in draws x: that in loc, and g . (loc - (loc . x) x), (..., 1)."""
+def _pull_back(x: Tensor, loc: Tensor, g: Tensor, of_loc: Tensor) -> Tensor:
+    """Of a gradient g in draws x: put that in loc in `of_loc`, and return g . (loc - (loc . x) x), (..., 1)."""
     along, cosine = _dot(g, loc), _dot(x, loc)
-    of_loc = (g * cosine).addcmul_(along, x, value=-1)
-    return of_loc, torch.addcmul(along, cosine, _dot(g, x), value=-1)
+    torch.mul(g, cosine, out=of_loc).addcmul_(along, x, value=-1)
+    return torch.addcmul(along, cosine, _dot(g, x), value=-1)
 
 
 @register_kl(VonMisesFisher, VonMisesFisher)
