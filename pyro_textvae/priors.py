@@ -52,7 +52,25 @@ class Prior(nn.Module, ABC):
                 )
 
 
-class StandardNormal(Prior):
+class OfOneDensity(Prior):
+    """p(z) that is one distribution, whatever the sentence, without components."""
+
+    @abstractmethod
+    def density(self) -> dist.TorchDistribution:
+        """p(z), batch shape ()."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        return pyro.sample("z", self.density())
+
+    def log_prob(self, code: Tensor) -> Tensor:
+        return self.density().log_prob(code)
+
+    def sample(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
+        self._refuse(component, variable)
+        return self.density().sample(torch.Size([count]))
+
+
+class StandardNormal(OfOneDensity):
     """p(z) = Normal(0, I)."""
 
     zero: Tensor
@@ -64,16 +82,6 @@ class StandardNormal(Prior):
 
     def density(self) -> dist.TorchDistribution:
         return dist.Normal(self.zero, torch.ones_like(self.zero)).to_event(1)
-
-    def forward(self, batch: Batch) -> Tensor:
-        return pyro.sample("z", self.density())
-
-    def log_prob(self, code: Tensor) -> Tensor:
-        return self.density().log_prob(code)
-
-    def sample(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
-        self._refuse(component, variable)
-        return self.density().sample(torch.Size([count]))
 
 
 class UniformSphere(StandardNormal):
@@ -87,7 +95,7 @@ class UniformSphere(StandardNormal):
         return F.normalize(code, dim=-1)
 
 
-class BinaryPrior(Prior):
+class BinaryPrior(OfOneDensity):
     """p(z) of `latent` binary variables, learnt, each of which may depend on those before it (Mnih & Gregor 2014).
 
     It begins with even chances and connections of 0.
@@ -101,16 +109,6 @@ class BinaryPrior(Prior):
 
     def density(self) -> AutoregressiveBernoulli:
         return AutoregressiveBernoulli(self.bias, self.connections)
-
-    def forward(self, batch: Batch) -> Tensor:
-        return pyro.sample("z", self.density())
-
-    def log_prob(self, code: Tensor) -> Tensor:
-        return self.density().log_prob(code)
-
-    def sample(self, count: int, component: int | None = None, variable: int | None = None) -> Tensor:
-        self._refuse(component, variable)
-        return self.density().sample(torch.Size([count]))
 
     def on_support(self, code: Tensor) -> Tensor:
         """Probabilities become the likelier of 0 and 1."""

@@ -15,8 +15,9 @@ import torch
 from torch.distributions import kl_divergence
 
 from pyro_textvae.distributions import HypersphericalUniform, VonMisesFisher
+from pyro_textvae.figures.concentration import concentrated
+from pyro_textvae.terms import RELEASED_DRAWS as DRAWS
 
-DRAWS = 3
 PTB, YELP = 22.2, 48.5
 """Tokens of a sentence, as their code counts them: padding is among them, and Yelp's stars are not."""
 
@@ -49,7 +50,7 @@ def rate_of_mean(dimension: int, concentration: float, draws: int = DRAWS, times
 
 def corrected(dimension: int, concentration: float, perplexity: float, tokens: float) -> tuple[float, float, float]:
     """The KL that was charged, the one of what was decoded from, and the perplexity with the one for the other."""
-    charged = kl(dimension + 2, torch.tensor(concentration, dtype=torch.float64)).item()
+    charged = concentrated(dimension, [concentration])[0].kl_as_released
     rate = rate_of_mean(dimension, concentration)
     return charged, rate, perplexity * math.exp((rate - charged) / tokens)
 
