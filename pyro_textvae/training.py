@@ -84,7 +84,7 @@ def train(
     if expand is not None:
         of_protocol = sorted_options(model, expand(model, corpus))
         given = {group: of_protocol[group] | options for group, options in given.items()}
-    given["recipe"] = _with_labels(model, given["recipe"], corpus)
+    given["recipe"] = with_labels(model, given["recipe"], corpus)
     training = replace(training or Training(), **given["training"])
     if epochs is not None:
         training = replace(training, epochs=epochs)
@@ -190,7 +190,7 @@ def _check_source(model: str, init_from: str | Path, width: int, ordered: bool) 
         )
 
 
-def _with_labels(model: str, options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+def with_labels(model: str, options: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
     """A recipe's options with what its label columns ask of the corpus.
 
     The column `supervised` says how many components there are, and `label` in which shares its classes come. Raises

@@ -33,7 +33,7 @@ from pyro_textvae.tables.shi2020 import SHI2020_DIALOG, SHI2020_PTB
 from pyro_textvae.tables.xu2018 import XU2018_PTB, XU2018_YELP
 from pyro_textvae.tables.xu2018_20ng import XU2018_20NG
 from pyro_textvae.tables.zhu2020 import ZHU2020, ZHU2020_LABELS
-from pyro_textvae.training import MEASUREMENT, Diverged, Training, device_of, sorted_options, train
+from pyro_textvae.training import MEASUREMENT, Diverged, Training, device_of, sorted_options, train, with_labels
 
 KNOWN = (ZHU2020, ZHU2020_LABELS, SHI2020_PTB, SHI2020_DIALOG, XU2018_PTB, XU2018_YELP, XU2018_20NG)
 TABLES = {each.name: each for each in KNOWN}
@@ -285,19 +285,19 @@ def _plan(
     about = {name: summary[name] for name in ("name", "sha256", "splits", "vocabulary_size")}
     plan = Plan(which.name, budget, protocol, samples, about, shared, own)
     for row in chosen:
-        _check(row, data, plan.options(row))
+        _check(row, corpus, plan.options(row))
     return plan
 
 
-def _check(row: Row, data: Any, options: dict[str, Any]) -> None:
+def _check(row: Row, corpus: Corpus, options: dict[str, Any]) -> None:
     """Raise what train() would for wrong options, before any row is trained."""
     try:
-        arguments = inspect.signature(train).bind(row.recipe, data, **options).arguments
+        arguments = inspect.signature(train).bind(row.recipe, corpus, **options).arguments
         given = sorted_options(row.recipe, arguments.get("recipe_options", {}))
         Training(**given["training"] | {name: options[name] for name in ("epochs",) if name in options})
         size = replace(Size(vocabulary=8, **given["size"]), embedding=4, hidden=8, layers=1)
         with torch.random.fork_rng(devices=[]):
-            recipes()[row.recipe](size, **given["recipe"])
+            recipes()[row.recipe](size, **with_labels(row.recipe, given["recipe"], corpus))
     except ValueError as error:
         raise ValueError(f"row {row.name!r}: {error}") from error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pyro_textvae import load
+from pyro_textvae.corpus import Corpus
 from pyro_textvae.tables import Generation, Row, Table, engine, table
 from pyro_textvae.tables.generation import NLL, REVERSE
 from pyro_textvae.tables.shi2020 import DIALOG, PROTOCOLS, PTB, SHI2020_DIALOG, SHI2020_PTB
@@ -17,9 +18,9 @@ TABLES = (SHI2020_PTB, SHI2020_DIALOG)
 @pytest.mark.parametrize(
     ("which", "row"), [(which, row) for which in TABLES for row in which.rows], ids=lambda each: each.name
 )
-def test_every_row_can_be_trained_at_every_budget(which: Table, row: Row):
+def test_every_row_can_be_trained_at_every_budget(which: Table, row: Row, toy: Corpus):
     for budget in which.budgets.values():
-        engine._check(row, "toy", {**budget.settings, **PROTOCOLS["modern"], **row.given(updates=1000)})
+        engine._check(row, toy, {**budget.settings, **PROTOCOLS["modern"], **row.given(updates=1000)})
 
 
 def test_recalled_numbers_stand_in_their_rows_and_are_said_to_be_recalled():

@@ -1,6 +1,7 @@
 """The rows of the vMF-VAE tables: that each can be trained, what is measured, and the corrected perplexities."""
 
 import importlib.util
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from pyro_textvae import load
+from pyro_textvae.corpus import Corpus
 from pyro_textvae.tables import Row, Table, engine, table
 from pyro_textvae.tables.xu2018 import CORRECTED, PROTOCOLS, XU2018_PTB, XU2018_YELP
 from tests.tiny import some_texts
@@ -19,15 +21,30 @@ xu2018_corrected = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(xu2018_corrected)
 
 
+@pytest.fixture(scope="module")
+def rated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of splits with the label column of the Yelp rows."""
+    folder = tmp_path_factory.mktemp("rated")
+    for number, split in enumerate(("train", "valid", "test")):
+        texts = some_texts(100 if split == "train" else 30, seed=number)
+        rows = [{"text": text, "stars": str(1 + len(text.split()) % 2)} for text in texts]
+        (folder / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(rated: Path) -> Corpus:
+    return Corpus.open(rated)
+
+
 @pytest.mark.parametrize(
     ("which", "row"),
     [(which, row) for which in (XU2018_PTB, XU2018_YELP) for row in which.rows],
     ids=lambda each: each.name,
 )
-def test_every_row_can_be_trained_at_every_budget(which: Table, row: Row):
-    told = {"label_shares": [0.5, 0.5]} if "label" in row.options else {}
+def test_every_row_can_be_trained_at_every_budget(which: Table, row: Row, corpus: Corpus):
     for budget in which.budgets.values():
-        engine._check(row, "toy", {**budget.settings, **PROTOCOLS["modern"], **row.given(updates=1000), **told})
+        engine._check(row, corpus, {**budget.settings, **PROTOCOLS["modern"], **row.given(updates=1000)})
 
 
 @pytest.mark.parametrize(
@@ -76,3 +93,12 @@ def test_what_is_measured_is_what_the_runs_own_measures_say(tmp_path: Path):
     for name in (released, "perplexity_importance_weighted", "concentration_mean"):
         assert vmf.measures[name].mean == load(vmf.runs[0]).metrics["test"][name]
     assert "no bound" in (tmp_path / "t" / "table.md").read_text(encoding="utf-8")
+
+
+def test_rows_that_are_told_a_label_count_its_shares_in_the_corpus(rated: Path, tmp_path: Path):
+    told = replace(XU2018_YELP, rows=XU2018_YELP.choose(["vMF-VAE"]))
+    made = table(told, rated, tmp_path / "t", budget="smoke", seeds=1, progress=False)
+    shares = load(made.lines[0].runs[0]).recipe["options"]["label_shares"]
+    assert len(shares) == 2 and sum(shares) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="row 'vMF-VAE': label='stars' is no label column"):
+        table(told, "toy", tmp_path / "absent", budget="smoke", seeds=1, progress=False)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pyro_textvae import load
+from pyro_textvae.corpus import Corpus
 from pyro_textvae.evaluation.documents import unigram
 from pyro_textvae.tables import DocumentPerplexity, Row, engine, table
 from pyro_textvae.tables.documents import CORPUS, NPMI, PER_DOCUMENT
@@ -37,10 +38,10 @@ def documents(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("row", XU2018_20NG.rows, ids=lambda row: row.name)
-def test_every_row_can_be_trained_at_every_budget_under_either_protocol(row: Row):
+def test_every_row_can_be_trained_at_every_budget_under_either_protocol(row: Row, toy: Corpus):
     for budget in XU2018_20NG.budgets.values():
         for protocol in PROTOCOLS.values():
-            engine._check(row, "toy", {**budget.settings, **protocol, **row.given(updates=1000)})
+            engine._check(row, toy, {**budget.settings, **protocol, **row.given(updates=1000)})
 
 
 def test_the_papers_numbers_stand_in_their_own_column_with_what_is_wrong_with_them():

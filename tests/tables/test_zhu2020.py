@@ -2,6 +2,7 @@
 
 import pytest
 
+from pyro_textvae.corpus import Corpus
 from pyro_textvae.tables import Row, engine
 from pyro_textvae.tables.zhu2020 import COMMON, PRETRAINED, PROTOCOLS, SCRATCH, ZHU2020, ZHU2020_LABELS
 
@@ -46,7 +47,7 @@ def test_the_table_of_labels_has_the_eight_rows_of_the_paper_at_five_sizes():
 
 
 @pytest.mark.parametrize("row", (*ZHU2020.rows, *ZHU2020_LABELS.rows), ids=lambda row: row.folder)
-def test_every_row_can_be_trained_at_every_budget(row: Row):
+def test_every_row_can_be_trained_at_every_budget(row: Row, toy: Corpus):
     for budget in ZHU2020.budgets.values():
         assert {name: budget.settings[name] for name in COMMON} == COMMON
-        engine._check(row, "toy", {**budget.settings, **PROTOCOLS["modern"], **row.given(updates=1000)})
+        engine._check(row, toy, {**budget.settings, **PROTOCOLS["modern"], **row.given(updates=1000)})
