@@ -194,11 +194,12 @@ def table(
 
     zhu2020 is the language-modelling table of the BN-VAE paper, zhu2020-labels its classification with few labels;
     shi2020-ptb and shi2020-dialog are the tables of the DEM-VAE paper; xu2018-ptb and xu2018-yelp are the NVRNN's of
-    the spherical paper, and xu2018-20ng its document models'. Stopped and called again, it goes on where it was and
-    trains nothing twice. It writes table.md, table.csv and table.png, with the paper's numbers beside ours.
+    the spherical paper, xu2018-concentrations its sweep and xu2018-20ng its document models'. Stopped and called
+    again, it goes on where it was and trains nothing twice. It writes table.md, table.csv and table.png, with the
+    paper's numbers beside ours.
 
     Args:
-        name: which table: zhu2020, zhu2020-labels, shi2020-ptb, shi2020-dialog, xu2018-ptb, xu2018-yelp or xu2018-20ng
+        name: which table: one of those above
         data: a folder with train, valid and test; or whatever 'train' takes that has a test split
         output: the directory of the table and its runs; without one it goes to runs/TABLE
         budget: how large and how long: smoke (does it work? in minutes), small (for a CPU), paper (for a GPU)

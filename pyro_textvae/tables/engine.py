@@ -30,12 +30,21 @@ from pyro_textvae.size import Size
 from pyro_textvae.tables import page
 from pyro_textvae.tables.rows import Budget, Fitted, Row, Table
 from pyro_textvae.tables.shi2020 import SHI2020_DIALOG, SHI2020_PTB
-from pyro_textvae.tables.xu2018 import XU2018_PTB, XU2018_YELP
+from pyro_textvae.tables.xu2018 import XU2018_CONCENTRATIONS, XU2018_PTB, XU2018_YELP
 from pyro_textvae.tables.xu2018_20ng import XU2018_20NG
 from pyro_textvae.tables.zhu2020 import ZHU2020, ZHU2020_LABELS
 from pyro_textvae.training import MEASUREMENT, Diverged, Training, device_of, sorted_options, train, with_labels
 
-KNOWN = (ZHU2020, ZHU2020_LABELS, SHI2020_PTB, SHI2020_DIALOG, XU2018_PTB, XU2018_YELP, XU2018_20NG)
+KNOWN = (
+    ZHU2020,
+    ZHU2020_LABELS,
+    SHI2020_PTB,
+    SHI2020_DIALOG,
+    XU2018_PTB,
+    XU2018_YELP,
+    XU2018_CONCENTRATIONS,
+    XU2018_20NG,
+)
 TABLES = {each.name: each for each in KNOWN}
 
 FITTED = "fitted.json"

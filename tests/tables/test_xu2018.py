@@ -11,7 +11,7 @@ import torch
 from pyro_textvae import load
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.tables import Row, Table, engine, table
-from pyro_textvae.tables.xu2018 import CORRECTED, PROTOCOLS, XU2018_PTB, XU2018_YELP
+from pyro_textvae.tables.xu2018 import CORRECTED, PROTOCOLS, XU2018_CONCENTRATIONS, XU2018_PTB, XU2018_YELP
 from tests.tiny import some_texts
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "xu2018_corrected.py"
@@ -39,7 +39,7 @@ def corpus(rated: Path) -> Corpus:
 
 @pytest.mark.parametrize(
     ("which", "row"),
-    [(which, row) for which in (XU2018_PTB, XU2018_YELP) for row in which.rows],
+    [(which, row) for which in (XU2018_PTB, XU2018_YELP, XU2018_CONCENTRATIONS) for row in which.rows],
     ids=lambda each: each.name,
 )
 def test_every_row_can_be_trained_at_every_budget(which: Table, row: Row, corpus: Corpus):
