@@ -45,7 +45,7 @@ class Label(nn.Module):
         if self.column not in batch.labels:
             raise ValueError(
                 f"these sentences came without the label {self.column!r}, which this model's encoder and decoder are "
-                "told: give the label of each (labels=[...]), or sentences of a corpus that has them"
+                "told: give the label of each with labels=[...], or sentences of a corpus that has them"
             )
         return self.vectors(batch.labels[self.column])
 

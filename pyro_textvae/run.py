@@ -505,6 +505,11 @@ class Run:
         if texts is not None:
             if column is not None:
                 raise ValueError("'column' is of the run's corpus, but texts came: pass their labels, and no column")
+            if self._told_label is not None:
+                raise ValueError(
+                    f"the encoder of this {self.name!r} is told the label {self._told_label!r}, which your texts come "
+                    "without: classify by a column of its corpus, or with a run trained without it"
+                )
             task = classification.Labelled.of_texts(texts, labels, test, self._split)
         elif labels is not None or test is not None:
             raise ValueError("labels or a test set came without texts: pass classify(texts, labels), or a column alone")
@@ -535,6 +540,7 @@ class Run:
         texts: Sequence[str] | None = None,
         *,
         split: str = "test",
+        labels: Sequence[str] | None = None,
         probabilities: Sequence[float] = probes.PROBABILITIES,
         how: probes.How = "adjacent",
         seed: int = 0,
@@ -542,12 +548,15 @@ class Run:
         """How far the code turns when neighbouring words change places, for each probability; prints as a table.
 
         texts   yours; without them, a split of the run's corpus
+        labels  those of `texts`, for a model that is told a label
         how     "adjacent": neighbours; "rows": positions at random of a whole batch, as the paper's code does
 
         Sentences of one word have nothing to exchange: they are left out and counted. Raises ValueError for a
         probability outside [0, 1] and for a run whose code is no vector. Source: Xu & Durrett 2018, Figure 5.
         """
-        read = self.corpus.split(split) if texts is None else self._split(texts)
+        if labels is not None and texts is None:
+            raise ValueError("labels came without texts: the corpus has the labels of its own splits")
+        read = self.corpus.split(split) if texts is None else self._split(texts, labels)
         return probes.order_sensitivity(self.vae, read, probabilities=probabilities, how=how, seed=seed)
 
     def metric(self, name: str, split: str = "test") -> float:

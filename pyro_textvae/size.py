@@ -9,6 +9,8 @@ from torch import nn
 CELLS = ("lstm", "gru", None)
 INITIALISATIONS = ("torch", "he2019", "kim2018")
 Z_ENTERS = ("state", "steps", "both")
+OF_ORDER = ("embedding", "cell", "bidirectional", "z_enters", "tied", "word_dropout")
+"""What of a Size means nothing to a model of bags of words."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from pyro_textvae.pretraining import AUTOENCODER, adopt, width_of
 from pyro_textvae.priors import WithClasses
 from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.run import Run, build
-from pyro_textvae.size import Size
+from pyro_textvae.size import OF_ORDER, Size
 
 __all__ = ["Diverged", "Training", "train"]
 
@@ -283,9 +283,10 @@ def _cell(encoder: nn.Module) -> str:
 def options_of(model: str) -> dict[str, Kinds]:
     """The options of train() for a recipe, by what understands them: group -> name -> (type, default)."""
     _, *own = kinds_of(recipes()[model]).items()  # the first is the Size
+    unread = ("vocabulary", *(OF_ORDER if model in recipes().of_bags else ()))
     return {
         "recipe": dict(own),
-        "size": {name: what for name, what in kinds_of(Size).items() if name != "vocabulary"},
+        "size": {name: what for name, what in kinds_of(Size).items() if name not in unread},
         "training": kinds_of(Training),
         "corpus": {name: what for name, what in kinds_of(Corpus.open).items() if name not in ("data", "seed")},
     }
@@ -303,11 +304,12 @@ def sorted_options(model: str, options: dict[str, Any]) -> dict[str, dict[str, A
         group = next((group for group, names in known.items() if name in names), None)
         if group is None:
             owners = [other for other in recipes() if name in recipes().options(other)]
-            hint = (
-                f"; {', '.join(owners)} {'has' if len(owners) == 1 else 'have'} it"
-                if owners
-                else did_you_mean(name, every)
-            )
+            if owners:
+                hint = f"; {', '.join(owners)} {'has' if len(owners) == 1 else 'have'} it"
+            elif name in OF_ORDER:
+                hint = ", which is of models that read words in their order"
+            else:
+                hint = did_you_mean(name, every)
             raise ValueError(
                 f"{model!r} has no option {name!r}{hint}. Its own options: {', '.join(known['recipe']) or 'none'}; "
                 f"sizes: {', '.join(known['size'])}; training: {', '.join(known['training'])}; corpus: "

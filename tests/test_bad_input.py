@@ -46,6 +46,11 @@ def test_an_option_of_another_recipe_is_refused_with_the_recipe_that_has_it():
         train("vae", gamma=0.5)
 
 
+def test_a_model_of_bags_has_no_option_of_the_order_of_words():
+    with pytest.raises(ValueError, match=r"'g_nvdm' has no option 'cell', which is of models that read words in their"):
+        train("g_nvdm", cell="gru")
+
+
 def test_an_unknown_corpus():
     with pytest.raises(ValueError, match=r"unknown corpus 'toy-act' \(did you mean 'toy-acts'\?\)"):
         train("vae", "toy-act")

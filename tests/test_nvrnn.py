@@ -407,6 +407,16 @@ def test_texts_come_with_the_label_that_a_model_is_told(runs):
         run.evaluate("valid", labels=labels)
     with pytest.raises(ValueError, match="the encoder of this 'nvrnn' is told the label 'label', so to predict it"):
         run.classify()
+    with pytest.raises(ValueError, match="is told the label 'label', which your texts come without"):
+        run.classify(some, labels)
+    assert run.order_sensitivity(some, labels=labels, probabilities=(0.0,)).cosines == (1.0,)
+    with pytest.raises(ValueError, match="labels came without texts"):
+        run.order_sensitivity(labels=labels)
+
+
+def test_the_released_estimator_is_not_of_a_model_without_a_code(runs):
+    with pytest.raises(ValueError, match="released_draws=3 came, but this model has no density of a code to draw"):
+        runs["lm"].evaluate("test", released_draws=3)
 
 
 def test_evaluation_keeps_to_what_is_told(runs):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 import pyro_textvae
 from pyro_textvae.checkpoint import load_tensors
+from pyro_textvae.recipes import recipes
 from pyro_textvae.run import Run
 from pyro_textvae.training import train
 
@@ -41,6 +42,8 @@ def some_texts(count: int = 120, seed: int = 0) -> list[str]:
 
 def train_tiny(model: str, output: Path, data: Any = None, **options: Any) -> Run:
     settings: dict[str, Any] = TINY | {"epochs": 2} | options
+    if model in recipes().of_bags:
+        del settings["embedding"]
     return train(model, some_texts() if data is None else data, output=output, **settings)
 
 

@@ -122,7 +122,12 @@ def evaluate(
                 metrics["nll_importance_weighted_standard_error"] = standard_error(cost)
             metrics |= perplexities(cost, codes.lengths, "importance_weighted", vae.decoder.ordered)
             metrics["importance_samples"] = float(importance_samples)
-        if released_draws and codes.posteriors and not codes.is_a_point:
+        if released_draws:
+            if not codes.posteriors or codes.is_a_point:
+                raise ValueError(
+                    f"released_draws={released_draws} came, but this model has no density of a code to draw from: "
+                    "leave it out"
+                )
             metrics |= _released(vae, split, codes, released_draws, batch_size)
         if deep and codes.posteriors and bleu:
             metrics |= reconstruction_bleu(vae, split, codes, bleu, bleu_from, batch_size=batch_size)
