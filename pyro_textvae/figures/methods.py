@@ -30,7 +30,9 @@ class Method:
     group: str = ""
 
 
-def nll_against(methods: Sequence[Method], against: tuple[str, str], about: str = "") -> "Figure":
+def nll_against(
+    methods: Sequence[Method], against: tuple[str, str], about: str = "", *, logarithmic: bool = False
+) -> "Figure":
     """NLL over what `against` names (the axis, and the title), one named point a method; bars are standard deviations.
 
     Groups have a colour and a marker each. Raises ValueError where there is no method.
@@ -66,6 +68,8 @@ def nll_against(methods: Sequence[Method], against: tuple[str, str], about: str 
             bar.set_zorder(2)  # under the names, as the marker is over them
     for style, each in zip(("--", ":", "-."), [each for each in methods if each.told is None], strict=False):
         axes.axhline(each.nll[0], color=INK, linewidth=1.0, linestyle=style, label=f"{each.name}, without a code")
+    if logarithmic:
+        axes.set_xscale("log")
     axes.margins(x=0.08, y=0.08)
     axes.set_xlabel(axis, fontsize=9.5, color=INK)
     axes.set_ylabel("NLL (importance-weighted), nats a sentence", fontsize=9.5, color=INK)

@@ -8,7 +8,7 @@ import pytest
 from pyro_textvae import load
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.tables import Generation, Row, Table, engine, table
-from pyro_textvae.tables.generation import NLL, REVERSE
+from pyro_textvae.tables.generation import NLL, REVERSE, SAMPLED
 from pyro_textvae.tables.shi2020 import DIALOG, PROTOCOLS, PTB, SHI2020_DIALOG, SHI2020_PTB
 from tests.tiny import some_texts
 
@@ -49,11 +49,13 @@ def test_what_is_measured_is_what_the_runs_own_measures_say(tmp_path: Path):
         embedding=8,
     )
     language_model, ae, dgm = made.lines
-    assert NLL in language_model.measures and REVERSE in language_model.measures
+    assert NLL in language_model.measures and SAMPLED in language_model.measures
+    assert REVERSE not in language_model.measures  # it says one sentence alone, greedily
     assert "reconstruction_bleu_greedy_from_mean" not in language_model.measures
     assert NLL not in ae.measures and "reconstruction_bleu_greedy_from_mean" in ae.measures
     run = load(dgm.runs[0])
-    assert dgm.measures[REVERSE].mean == run.generation.metrics[REVERSE]
+    assert dgm.measures[REVERSE].mean == run.generation.metrics["perplexity_reverse"]
+    assert dgm.measures[SAMPLED].mean not in (dgm.measures[REVERSE].mean, language_model.measures[SAMPLED].mean)
     assert run.generation.settings["sentences"] == 1000 and run.generation.settings["decoding"] == "greedy"
     for name in ("dispersion_nats_per_sentence", "information_c_nats", NLL):
         assert dgm.measures[name].mean == run.metrics["test"][name]
