@@ -54,6 +54,11 @@ class Generation(Measure):
             for label in ("act", "emotion", "topic")
             for end, title in (("", ""), ("_chance", " (chance)"))
         },
+        **{
+            f"accuracy_{label}{end}": f"accuracy, {label}{title}"
+            for label in ("act", "emotion")
+            for end, title in (("", ""), ("_majority", " (majority)"))
+        },
         **REDRAWN,
     }
     short = ("reverse PPL", "reverse PPL, sampled", "BLEU", "NLL (IW)", "KL", "I(c;x)", "KL of components")

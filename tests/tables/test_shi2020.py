@@ -1,5 +1,6 @@
 """The rows of the DEM-VAE tables: that each can be trained, and what the measure of them finds."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,26 @@ from tests.tiny import some_texts
 TABLES = (SHI2020_PTB, SHI2020_DIALOG)
 
 
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of splits with the label columns of DailyDialog."""
+    folder = tmp_path_factory.mktemp("labelled")
+    for number, split in enumerate(("train", "valid", "test")):
+        texts = some_texts(100 if split == "train" else 30, seed=number)
+        rows = [
+            {"text": text, "act": str(len(text.split()) % 3), "emotion": str(len(text.split()) % 2)} for text in texts
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("which", "row"), [(which, row) for which in TABLES for row in which.rows], ids=lambda each: each.name
 )
-def test_every_row_can_be_trained_at_every_budget(which: Table, row: Row, toy: Corpus):
+def test_every_row_can_be_trained_at_every_budget(which: Table, row: Row, labelled: Path):
+    corpus = Corpus.open(labelled)
     for budget in which.budgets.values():
-        engine._check(row, toy, {**budget.settings, **PROTOCOLS["modern"], **row.given(updates=1000)})
+        engine._check(row, corpus, {**budget.settings, **PROTOCOLS["modern"], **row.given(updates=1000)})
 
 
 def test_recalled_numbers_stand_in_their_rows_and_are_said_to_be_recalled():
@@ -32,15 +47,11 @@ def test_recalled_numbers_stand_in_their_rows_and_are_said_to_be_recalled():
     )
 
 
-def test_what_is_measured_is_what_the_runs_own_measures_say(tmp_path: Path):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for number, split in enumerate(("train", "valid", "test")):
-        (folder / f"{split}.txt").write_text("\n".join(some_texts(100 if split == "train" else 30, seed=number)))
-    rows = SHI2020_DIALOG.choose(["RNN-LM", "AE", "DGM-VAE+MI"])
+def test_what_is_measured_is_what_the_runs_own_measures_say(labelled: Path, tmp_path: Path):
+    rows = SHI2020_DIALOG.choose(["RNN-LM", "AE", "DGM-VAE+MI", "DCM-VAE told"])
     made = table(
         replace(SHI2020_DIALOG, rows=rows, timed="AE"),
-        folder,
+        labelled,
         tmp_path / "t",
         budget="smoke",
         seeds=1,
@@ -48,7 +59,7 @@ def test_what_is_measured_is_what_the_runs_own_measures_say(tmp_path: Path):
         hidden=8,
         embedding=8,
     )
-    language_model, ae, dgm = made.lines
+    language_model, ae, dgm, told = made.lines
     assert NLL in language_model.measures and SAMPLED in language_model.measures
     assert REVERSE not in language_model.measures  # it says one sentence alone, greedily
     assert "reconstruction_bleu_greedy_from_mean" not in language_model.measures
@@ -59,5 +70,7 @@ def test_what_is_measured_is_what_the_runs_own_measures_say(tmp_path: Path):
     assert run.generation.settings["sentences"] == 1000 and run.generation.settings["decoding"] == "greedy"
     for name in ("dispersion_nats_per_sentence", "information_c_nats", NLL):
         assert dgm.measures[name].mean == run.metrics["test"][name]
+    for name in ("accuracy_act", "accuracy_emotion_majority"):
+        assert told.measures[name].mean == load(told.runs[0]).metrics["test"][name] and name not in dgm.measures
     said = Generation().about({"samples": 2})
     assert "1,000 sentences" in said and said in (tmp_path / "t" / "table.md").read_text(encoding="utf-8")
