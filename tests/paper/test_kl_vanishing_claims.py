@@ -1,13 +1,9 @@
 """What a 2019 note on KL vanishing claims, on the embedded corpus: some seconds of training each (-m paper)."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-from pyro_textvae.run import Run
-from pyro_textvae.training import train
 
 pytestmark = pytest.mark.paper
 
@@ -19,21 +15,6 @@ KL, INFORMATION, GAP = (
     "valid_mutual_information_aggregate_nats",
     "valid_shuffled_z_gap_nats_per_sentence",
 )
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Runs on the embedded corpus, each trained once."""
-    folder: Path = tmp_path_factory.mktemp("runs")
-    known: dict[str, Run] = {}
-
-    def run(recipe: str, **options: Any) -> Run:
-        name = f"{recipe} {sorted(options.items())}"
-        if name not in known:
-            known[name] = train(recipe, "toy", output=folder / str(len(known)), **SETTINGS | options)
-        return known[name]
-
-    return run
 
 
 @pytest.mark.parametrize("nats", [1.5, 3.0])

@@ -2,7 +2,6 @@
 
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,29 +14,11 @@ from pyro_textvae.evaluation import evaluate
 from pyro_textvae.objective import Objective
 from pyro_textvae.recipes import recipes
 from pyro_textvae.refine import SemiAmortisedVAE
-from pyro_textvae.run import Run
 from pyro_textvae.size import Size
-from pyro_textvae.training import train
 
 pytestmark = pytest.mark.paper
 
 SETTINGS: dict[str, Any] = dict(epochs=8, latent=32, cell="lstm", progress=False, finish=False)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Runs on the embedded corpus, each trained once."""
-    folder: Path = tmp_path_factory.mktemp("runs")
-    known: dict[str, Run] = {}
-
-    def run(recipe: str, **options: Any) -> Run:
-        name = f"{recipe} {sorted(options.items())}"
-        if name not in known:
-            known[name] = train(recipe, "toy", output=folder / str(len(known)), **SETTINGS | options)
-            known[name].evaluate("valid")
-        return known[name]
-
-    return run
 
 
 def test_a_vae_without_annealing_collapses(trained):
