@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKERS = ("o", "D", "s", "^")
+LINES = ("--", ":", "-.", (0, (8, 2)))
 GAP = 9.0
 """Pixels between a point and its name, at 100 dots an inch."""
 
@@ -66,7 +68,7 @@ def nll_against(
         )
         for bar in (*point.lines[1], *point.lines[2]):
             bar.set_zorder(2)  # under the names, as the marker is over them
-    for style, each in zip(("--", ":", "-."), [each for each in methods if each.told is None], strict=False):
+    for style, each in zip(cycle(LINES), [each for each in methods if each.told is None], strict=False):
         axes.axhline(each.nll[0], color=INK, linewidth=1.0, linestyle=style, label=f"{each.name}, without a code")
     if logarithmic:
         axes.set_xscale("log")

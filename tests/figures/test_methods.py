@@ -26,7 +26,7 @@ def crowd(count: int) -> list[Method]:
 
 
 def test_every_method_is_a_point_with_its_name_and_a_language_model_is_a_line():
-    methods = [*crowd(4), Method("LM", (327.5, None), None)]
+    methods = [*crowd(4), *(Method(f"LM {i}", (327.5 + i, None), None) for i in range(5))]
     axes = nll_against(methods, CODE, "somewhere").axes[0]
     points = [c for c in axes.containers if isinstance(c, ErrorbarContainer)]
     assert [np.asarray(c.lines[0].get_xydata()).tolist()[0] for c in points] == [
@@ -37,8 +37,9 @@ def test_every_method_is_a_point_with_its_name_and_a_language_model_is_a_line():
     legend = axes.get_legend()
     assert legend is not None
     said = [text.get_text() for text in legend.get_texts()]
-    assert set(said) == {"from an AE", "from scratch", "LM, without a code"}
-    assert any(np.allclose(line.get_ydata(), 327.5) for line in axes.get_lines())
+    assert set(said) == {"from an AE", "from scratch", *(f"LM {i}, without a code" for i in range(5))}
+    for i in range(5):
+        assert any(np.allclose(line.get_ydata(), 327.5 + i) for line in axes.get_lines())
 
 
 def test_no_name_lies_over_another_nor_over_a_point_nor_outside():
