@@ -351,17 +351,23 @@ class _Draw(torch.autograd.Function):
         return x
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        loc, rate, x = ctx.saved_tensors
-        of_loc = torch.empty_like(x)
-        parts = [_pull_back(*block) for block in _blocks(x, _expanded(loc, x.shape), gradients[0], of_loc)]
-        towards = parts[0] if len(parts) == 1 else torch.cat(parts)
-        of_k = None if rate is None else towards.squeeze(-1).mul_(rate).sum_to_size(ctx.shape_of_k)
-        return of_loc.sum_to_size(loc.shape), of_k, None, None
+        # What refuses to be derived again takes 3 % of a small step: it is called only where that could be asked.
+        pull_back = once_differentiable(_pull_back) if torch.is_grad_enabled() else _pull_back
+        return *pull_back(ctx, gradients[0]), None, None
 
 
-def _pull_back(x: Tensor, loc: Tensor, g: Tensor, of_loc: Tensor) -> Tensor:
+def _pull_back(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The gradients in loc and k of a gradient g in the draws."""
+    loc, rate, x = ctx.saved_tensors
+    of_loc = torch.empty_like(x)
+    parts = [_turn_back(*block) for block in _blocks(x, _expanded(loc, x.shape), g, of_loc)]
+    towards = parts[0] if len(parts) == 1 else torch.cat(parts)
+    of_k = None if rate is None else towards.squeeze(-1).mul_(rate).sum_to_size(ctx.shape_of_k)
+    return of_loc.sum_to_size(loc.shape), of_k
+
+
+def _turn_back(x: Tensor, loc: Tensor, g: Tensor, of_loc: Tensor) -> Tensor:
     """Of a gradient g in draws x: put that in loc in `of_loc`, and return g . (loc - (loc . x) x), (..., 1)."""
     along, cosine = _dot(g, loc), _dot(x, loc)
     torch.mul(g, cosine, out=of_loc).addcmul_(along, x, value=-1)
