@@ -36,8 +36,10 @@ REACH = 8.6
 """Largest |z| of the table."""
 _LARGEST_X = 1 + 1e-9  # a hair more than the largest, 1, so that this lies inside the last cell
 
-# Coefficients in each variable: they leave an error of about the rounding of what is made of y.
-_COEFFICIENTS = {torch.float32: 6, torch.float64: 8}
+# (smallest dimension, cells in either variable, coefficients in either for float32, for float64): they leave an error
+# below the rounding of what is made of y. Where the dimension is small the density has heavy tails in y, and needs
+# small cells; elsewhere a small table is made and read faster.
+_LAYOUTS = ((50, 16, 5, 8), (16, 24, 5, 8), (8, 32, 6, 8), (5, 40, 6, 8), (4, 48, 6, 8), (3, 64, 6, 8), (2, 96, 6, 8))
 # Panels in the deviation sqrt(2 log(f(y0) / f(y))), which beyond 11 leaves less than Phi(-REACH); nodes in each.
 _DEVIATIONS, _PANELS, _NODES = 11.0, 40, 14
 # No quantile is farther from the mode than this; the bisection that looks for them halves it to 1e-10.
@@ -58,8 +60,9 @@ def draw_cotangent(
     both = torch.stack((x if x.shape == z.shape else x.expand(z.shape), z), -1)
     position = torch.addcmul(table.shift, both, table.scale)
     cell, powers = _cell_and_powers(position if z.dim() == 1 else position.view(-1, 2), table)
+    cell_of_x, cell_of_z = cell.unbind(-1)
     # The index alone is made safe: a NaN stays one in the powers, and so in the draw.
-    index = torch.mv(cell, table.strides).long().clamp_(0, table.cells**2 - 1)
+    index = torch.add(cell_of_z, cell_of_x, alpha=table.cells).clamp_(0, table.cells**2 - 1)
     of_x, of_z = powers.unbind(1)  # (N, P, 1) each
     polynomials = table.with_rates if with_rate else table.cotangents
     in_x = torch.bmm(polynomials.index_select(0, index), of_z)  # z is put in
@@ -74,7 +77,7 @@ def draw_cotangent_of_number(concentration: float, z: Tensor, dimension: int, pr
     row = recent(_row_on, concentration, dimension, precision, z.device)
     table = kept(_table_on, dimension, precision, z.device)
     cell, of_z = _cell_and_powers(torch.add(table.shift[1], z, alpha=table.cells / (2 * REACH)), table)
-    return (row[cell.long()] * of_z).sum((-2, -1))
+    return (row[cell] * of_z).sum((-2, -1))
 
 
 def _row_on(concentration: float, dimension: int, precision: torch.dtype, device: torch.device) -> Tensor:
@@ -82,7 +85,7 @@ def _row_on(concentration: float, dimension: int, precision: torch.dtype, device
     table = kept(_table_on, dimension, precision, device)
     _, x = _of_mode(torch.tensor(concentration, dtype=torch.float64, device=device), table)
     cell, of_x = _cell_and_powers(x * table.scale[0], table)
-    of_cell = table.cotangents.unflatten(0, (table.cells, table.cells))[cell.long()]  # (cells, P, P)
+    of_cell = table.cotangents.unflatten(0, (table.cells, table.cells))[cell]  # (cells, P, P)
     return (of_cell.mT @ of_x) / x
 
 
@@ -94,14 +97,14 @@ def _of_mode(concentration: Tensor, table: "_Table") -> tuple[Tensor, Tensor]:
 
 def _cell_and_powers(position: Tensor, table: "_Table") -> tuple[Tensor, Tensor]:
     """The cell of a position (...) in units of a cell, and the powers (..., P, 1) of the offset from its middle."""
-    cell = position.trunc()
-    offset = (position - cell).view(*position.shape, 1, 1)
-    return cell, torch.addcmul(table.first, offset, table.others).cumprod(-2)
+    in_cell = position.frac().view(*position.shape, 1, 1)
+    return position.long(), torch.addcmul(table.first, in_cell, table.others).cumprod(-2)
 
 
-def _cells(dimension: int) -> int:
-    """Cells of the table in either variable: where the density has heavy tails in y, they must be small."""
-    return {2: 96, 3: 64, 4: 48}.get(dimension, 40 if dimension < 8 else 32)
+def _layout(dimension: int, precision: torch.dtype) -> tuple[int, int]:
+    """Cells of the table and coefficients of a polynomial, in either variable."""
+    cells, single, double = next(layout for smallest, *layout in _LAYOUTS if dimension >= smallest)
+    return cells, single if precision == torch.float32 else double
 
 
 class _Table(NamedTuple):
@@ -119,15 +122,13 @@ class _Table(NamedTuple):
     scale: Tensor
     shift: Tensor
     """(2,) each: from x and z to positions in units of a cell."""
-    strides: Tensor
-    """(2,): from the cells of x and z to the row of their polynomials."""
     half_degree: Tensor
     """(): (d-1) / 2."""
 
 
 def _table_on(dimension: int, precision: torch.dtype, device: torch.device) -> _Table:
-    count, cells = _COEFFICIENTS[precision], _cells(dimension)
-    with_rates = _polynomials(dimension, count).to(device)
+    cells, count = _layout(dimension, precision)
+    with_rates = _polynomials(dimension, cells, count).to(device)
     half_degree = (dimension - 1) / 2
 
     def exactly(*values: float) -> Tensor:
@@ -141,14 +142,13 @@ def _table_on(dimension: int, precision: torch.dtype, device: torch.device) -> _
         others=exactly(0, *[1] * (count - 1))[:, None],
         scale=exactly(math.sqrt(half_degree) * cells / _LARGEST_X, cells / (2 * REACH)),
         shift=exactly(0, cells / 2),
-        strides=exactly(cells, 1),
         half_degree=exactly(half_degree).squeeze(),
     )
 
 
-def _polynomials(dimension: int, count: int) -> Tensor:
+def _polynomials(dimension: int, cells: int, count: int) -> Tensor:
     """The polynomials of `_Table.with_rates`, with `count` coefficients in each variable."""
-    cells, half_degree = _cells(dimension), (dimension - 1) / 2
+    half_degree = (dimension - 1) / 2
     offset = torch.cos(math.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count).flip(0) / 2
     middle = torch.arange(cells, dtype=torch.float64) + 0.5
     at = (middle[:, None] + offset) / cells  # the nodes of every cell, in units of the interval

@@ -44,8 +44,8 @@ class VonMisesFisher(TorchDistribution):
     of `loc`. All gradients in `loc` are right up to a component along `loc`, which the normalisation that made `loc` a
     unit vector removes. Draws have first derivatives only; densities and divergences have all.
 
-    Without validation a negative concentration counts as 0 and an infinite one as the largest of the dtype: no NaN is
-    made, and one that is given comes out as NaN.
+    Without validation a negative concentration counts as 0 and an infinite one as the largest of the dtype, with the
+    gradients that draws and KLs have there: no NaN is made, and one that is given comes out as NaN.
 
     docs/von_mises_fisher.md tells how it is computed and what was measured.
     Source: Mardia & Jupp 2000 (the distribution), Figurnov et al. 2018 (implicit gradient), Davidson et al. 2018 (use
@@ -63,7 +63,6 @@ class VonMisesFisher(TorchDistribution):
     has_rsample = True
 
     loc: Tensor
-    concentration: Tensor
 
     def __init__(
         self, loc: Tensor, concentration: Tensor | SupportsFloat, *, validate_args: bool | None = None
@@ -91,17 +90,10 @@ class VonMisesFisher(TorchDistribution):
         validate = self._validate_args if validate_args is None else validate_args
         if validate:
             _check_parameters(loc, concentration)
-        else:
-            # A clamp, which keeps a NaN; this one's gradient is one operation, for torch.clamp's five. It passes none
-            # at its bounds, so the lower is the nearest to 0 below it.
-            tiny = torch.finfo(concentration.dtype).tiny
-            concentration = torch.nn.functional.hardtanh(concentration, -tiny, _largest(concentration.dtype))
         if loc.dtype in (torch.bfloat16, torch.float16):
             loc = torch.nn.functional.normalize(loc.float(), dim=-1)
-        concentration = concentration.to(loc)
-        self._one_concentration = concentration  # as it came: what is equal for all of a batch is computed once
+        self._given = concentration.to(loc)  # in the shape it has: what is equal for all of a batch is computed once
         self.loc = _expanded(loc, batch_shape + loc.shape[-1:])
-        self.concentration = _expanded(concentration, batch_shape)
         super().__init__(batch_shape, loc.shape[-1:], validate_args=False)
         self._validate_args = validate
 
@@ -143,17 +135,19 @@ class VonMisesFisher(TorchDistribution):
                 "the vectors of 'value' at batch index {index} are all equal: the likelihood grows with the "
                 "concentration without bound; fit at least two different ones",
             )
-        return cls(loc.to(dtype), k.clamp_max(_largest(dtype)).to(dtype), validate_args=False)
+        return cls(loc.to(dtype), k.clamp_max(radial.largest(dtype)).to(dtype), validate_args=False)
 
     def expand(self, batch_shape: torch.Size | tuple[int, ...], _instance: Any = None) -> "VonMisesFisher":
         new: Any = self._get_checked_instance(VonMisesFisher, _instance)
         batch_shape = torch.Size(batch_shape)
-        new._one_concentration, new._number = self._one_concentration, self._number
+        new._given, new._number = self._given, self._number
         new.loc = self.loc.expand(batch_shape + self.event_shape)
-        new.concentration = self.concentration.expand(batch_shape)
         super(VonMisesFisher, new).__init__(batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(loc: {self.loc.shape}, concentration: {self.batch_shape})"
 
     @classmethod
     def infer_shapes(
@@ -165,6 +159,12 @@ class VonMisesFisher(TorchDistribution):
     def dimension(self) -> int:
         """D, of the space that holds the sphere."""
         return self.event_shape[0]
+
+    @property
+    def concentration(self) -> Tensor:
+        """(...), at least 0."""
+        k = self._given if self._validate_args else radial.in_range(self._given).to(self._given.dtype)
+        return _expanded(k, self.batch_shape)
 
     @property
     def natural_parameter(self) -> Tensor:
@@ -224,7 +224,7 @@ class VonMisesFisher(TorchDistribution):
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         shape = self._extended_shape(torch.Size(sample_shape))
-        k, loc = self._one_concentration, self.loc
+        k, loc = self._given, self.loc
         if not torch.is_grad_enabled():
             return _draw(loc, k, self._number, shape, with_rate=False)[0]
         return _Draw.apply(loc, k, self._number, shape)  # pyright: ignore[reportReturnType]
@@ -232,7 +232,7 @@ class VonMisesFisher(TorchDistribution):
     def _radial(self, function: Callable[..., Tensor], *dtype: torch.dtype) -> Tensor:
         """A function of `_bessel` at the concentration, of the shape in which that came; remembered for a number."""
         if self._number is None or torch.compiler.is_compiling():
-            return function(self._one_concentration, self.dimension, *dtype)
+            return function(self._given, self.dimension, *dtype)
         value = radial.of_number(function, self._number, self.dimension)
         return torch.full((), value, dtype=dtype[0] if dtype else torch.float64, device=self.loc.device)
 
@@ -259,21 +259,17 @@ def _number(concentration: float, dtype: torch.dtype) -> float | None:
     if dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
         return None
     number = recent(_rounded, concentration, dtype)
-    return number if 0 <= number <= _largest(dtype) else None
+    return number if 0 <= number <= radial.largest(dtype) else None
 
 
 def _rounded(number: float, dtype: torch.dtype) -> float:
     return torch.tensor(number, dtype=dtype).item()
 
 
-def _largest(dtype: torch.dtype) -> float:
-    return min(torch.finfo(dtype).max, radial.LARGEST_CONCENTRATION)
-
-
 def _check_parameters(loc: Tensor, concentration: Tensor) -> None:
     refuse_off_sphere("loc", loc)
     refuse_where(
-        ~((concentration >= 0) & (concentration <= _largest(concentration.dtype))),
+        ~((concentration >= 0) & (concentration <= radial.largest(concentration.dtype))),
         concentration,
         "the 'concentration' at index {index} is {value}, but it must be at least 0 (the uniform distribution) and "
         "finite: make it positive, with torch.nn.functional.softplus for instance",
@@ -300,7 +296,7 @@ def _draw(
     dimension, x = shape[-1], loc.new_empty(shape)
     z = torch.randn(shape[:-1], dtype=torch.float64, device=loc.device)
     if number is None:
-        cotangent, rate = draw_cotangent(k.double(), z, dimension, loc.dtype, with_rate=with_rate)
+        cotangent, rate = draw_cotangent(radial.in_range(k), z, dimension, loc.dtype, with_rate=with_rate)
     else:
         cotangent, rate = draw_cotangent_of_number(number, z, dimension, loc.dtype), None
     for block in _blocks(x, _expanded(loc, shape), cotangent.unsqueeze(-1)):
@@ -351,17 +347,23 @@ class _Draw(torch.autograd.Function):
         return x
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        loc, rate, x = ctx.saved_tensors
-        of_loc = torch.empty_like(x)
-        parts = [_pull_back(*block) for block in _blocks(x, _expanded(loc, x.shape), gradients[0], of_loc)]
-        towards = parts[0] if len(parts) == 1 else torch.cat(parts)
-        of_k = None if rate is None else towards.squeeze(-1).mul_(rate).sum_to_size(ctx.shape_of_k)
-        return of_loc.sum_to_size(loc.shape), of_k, None, None
+        # What refuses to be derived again takes 3 % of a small step: it is called only where that could be asked.
+        pull_back = once_differentiable(_pull_back) if torch.is_grad_enabled() else _pull_back
+        return *pull_back(ctx, gradients[0]), None, None
 
 
-def _pull_back(x: Tensor, loc: Tensor, g: Tensor, of_loc: Tensor) -> Tensor:
+def _pull_back(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The gradients in loc and k of a gradient g in the draws."""
+    loc, rate, x = ctx.saved_tensors
+    of_loc = torch.empty_like(x)
+    parts = [_turn_back(*block) for block in _blocks(x, _expanded(loc, x.shape), g, of_loc)]
+    towards = parts[0] if len(parts) == 1 else torch.cat(parts)
+    of_k = None if rate is None else towards.squeeze(-1).mul_(rate).sum_to_size(ctx.shape_of_k)
+    return of_loc.sum_to_size(loc.shape), of_k
+
+
+def _turn_back(x: Tensor, loc: Tensor, g: Tensor, of_loc: Tensor) -> Tensor:
     """Of a gradient g in draws x: put that in loc in `of_loc`, and return g . (loc - (loc . x) x), (..., 1)."""
     along, cosine = _dot(g, loc), _dot(x, loc)
     torch.mul(g, cosine, out=of_loc).addcmul_(along, x, value=-1)
@@ -374,8 +376,8 @@ def _kl_vmf_vmf(p: VonMisesFisher, q: VonMisesFisher) -> Tensor:
     _check_dimensions(p, q)
     p_loc, q_loc = torch.broadcast_tensors(p.loc, q.loc)
     turned = torch.linalg.vector_norm(p_loc - q_loc, dim=-1).double().square() / 2  # 1 - cos, without cancellation
-    along = radial.bregman(p._one_concentration, q._one_concentration, p.dimension)
-    kl = along + p._radial(radial.mean_cosine) * q._one_concentration.double() * turned
+    along = radial.bregman(p._given, q._given, p.dimension)
+    kl = along + p._radial(radial.mean_cosine) * radial.in_range(q._given) * turned
     return kl.to(p.loc.dtype)
 
 

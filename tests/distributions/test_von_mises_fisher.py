@@ -447,6 +447,23 @@ def test_without_validation_bad_concentrations_have_finite_limits_and_a_nan_stay
     torch.testing.assert_close(q.rsample()[2], loc)
 
 
+def test_without_validation_gradients_at_bad_concentrations_are_those_at_the_nearest_good_ones():
+    loc, uniform = unit(5), HypersphericalUniform(5, validate_args=False)
+    gradients = []
+    for k in ([-3.0, math.inf], [0.0, 1e150]):
+        k = torch.tensor(k, dtype=torch.float64, requires_grad=True)
+        q = VonMisesFisher(loc, k, validate_args=False)
+        torch.manual_seed(0)
+        loss = q.rsample().sum() + kl_divergence(q, uniform).sum()
+        gradients += torch.autograd.grad(loss, k)
+        assert q.concentration.tolist() == [0.0, 1e150]
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
+def test_it_is_shown_with_the_shapes_of_its_parameters():
+    assert repr(VonMisesFisher(unit(4), 2.0)) == "VonMisesFisher(loc: torch.Size([4]), concentration: torch.Size([]))"
+
+
 def test_the_kl_between_spheres_of_two_dimensions_is_refused():
     with pytest.raises(ValueError, match=r"R\^5 and R\^4"):
         kl_divergence(vmf(5, 1.0), HypersphericalUniform(4))

@@ -36,7 +36,7 @@ QUANTITIES: dict[str, tuple[Callable[[Tensor, int], Tensor], str, Callable[[dict
     "KL to the uniform distribution": (radial.kl_to_uniform, "kl", lambda row: row["concentration"] * row["slope"]),
     "L": (radial.log_ratio, "log_ratio", lambda row: row["mean"]),
 }
-QUANTILE_DIMENSIONS = (2, 3, 4, 5, 7, 8, 25, 100, 1000)
+QUANTILE_DIMENSIONS = (2, 3, 4, 5, 7, 8, 16, 25, 50, 100, 1000)
 QUANTILE_CONCENTRATIONS = (0.0, 0.3, 1.0, 2.5, 5.0, 20.0, 150.0, 1e4)
 DENSITY_DIMENSIONS = (3, 25, 100, 500)
 
