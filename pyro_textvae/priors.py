@@ -325,8 +325,12 @@ class Mixture(WithClasses):
         """(M, B, D) to the decoder's code (B, M D)."""
         return z.movedim(-3, -2).flatten(-2)
 
+    def divide(self, code: Tensor) -> Tensor:
+        """The decoder's code (..., B, M D) to each variable's z, (..., M, B, D): `join` undone."""
+        return code.unflatten(-1, (self.variables, -1)).movedim(-2, -3)
+
     def log_prob(self, code: Tensor) -> Tensor:
-        z = code.unflatten(-1, (self.variables, -1)).movedim(-2, 0)  # (M, N, D)
+        z = self.divide(code)  # (M, N, D)
         return (self.log_prob_of_each(z).logsumexp(0) - math.log(self.components)).sum(0)
 
     def log_prob_of_each(self, z: Tensor) -> Tensor:

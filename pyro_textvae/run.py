@@ -360,6 +360,7 @@ class Run:
         split: str = "test",
         *,
         samples: int = 0,
+        tempered: int = 0,
         swaps: Sequence[int] = (),
         bleu: Decoding | None = None,
         bleu_from: From = "mean",
@@ -373,7 +374,9 @@ class Run:
 
         A split's measures go to evaluation.json, in place of all that was measured on it before.
 
-        samples    importance samples for the importance-weighted bound; 0 leaves it out
+        samples    importance samples from q(z|x) for the importance-weighted bound; 0 leaves it out
+        tempered   the same, of samples from q(z|x), its flatter relatives and the prior: tighter by nats where q is
+                   surer than p(z|x), as with a fixed concentration or a KL held up by force (evaluation/proposals.py)
         swaps      how many pairs of words to swap before encoding, for the noisy reconstruction: [1, 2, 4]
         bleu       how to decode for reconstruction BLEU (needs sacrebleu); None leaves it out
         bleu_from  decode the posterior's "mean", or one z "drawn" from it
@@ -388,6 +391,7 @@ class Run:
             raise ValueError("labels came without data: the corpus has the labels of its own splits")
         more: dict[str, Any] = dict(
             importance_samples=samples,
+            tempered_samples=tempered,
             swaps=swaps,
             bleu=bleu,
             bleu_from=bleu_from,

@@ -247,6 +247,7 @@ def evaluate(
     *,
     split: str = "test",
     samples: int = 0,
+    tempered: int = 0,
     swaps: Annotated[tuple[int, ...], arg(metavar="N", help_behavior_hint="")] = (),
     bleu: Annotated[str | None, UNSET] = None,
     bleu_from: str = "mean",
@@ -260,6 +261,7 @@ def evaluate(
     Args:
         split: train, valid or test of the corpus it was trained on
         samples: importance samples for the tighter bound, 500 for a paper; 0 leaves it out
+        tempered: samples for a bound tighter still, drawn from the posterior, flatter ones and the prior: 20, say
         swaps: also measure reconstruction after so many pairs of words were swapped in what is encoded: --swaps 1 2 4
         bleu: also measure BLEU of reconstructions, decoded by greedy, beam or sample; needs sacrebleu
         bleu_from: decode the 'mean' of the posterior, or a z 'drawn' from it
@@ -270,6 +272,7 @@ def evaluate(
     measured = open_run(run).evaluate(
         split,
         samples=samples,
+        tempered=tempered,
         swaps=swaps,
         bleu=bleu,  # pyright: ignore[reportArgumentType]
         bleu_from=bleu_from,  # pyright: ignore[reportArgumentType]

@@ -71,6 +71,7 @@ def evaluate(
     label_names: Mapping[str, Sequence[str]] | None = None,
     entropy: float | None = None,
     importance_samples: int = 0,
+    tempered_samples: int = 0,
     supervised: str | None = None,
     supervised_z: Sequence[str] = (),
     swaps: Sequence[int] = (),
@@ -83,7 +84,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Measure a model on a split: one pass of the encoder, two of the decoder.
 
-    `deep` adds the importance-weighted bound with `importance_samples` samples (each costs a pass of the decoder) and,
+    `deep` adds the importance-weighted bound with `importance_samples` samples from q(z|x), and with `tempered_samples`
+    from q, its flatter relatives and the prior (proposals.py; each sample costs a pass of the decoder), and,
     for a mixture, the agreement of its code with the label columns of the split (those of `label_names`, if given);
     where they are asked for, reconstruction BLEU decoded as `bleu` says from the posterior's mean or a draw, and the
     reconstruction after so many `swaps` of words (reconstruction.py).
@@ -115,13 +117,10 @@ def evaluate(
             metrics |= _classes(vae.prior, codes.assignment)
         if isinstance(vae.prior, Mixture) and codes.assignment is not None:
             metrics |= _mixture(vae.prior, codes)
-        if deep and importance_samples and not codes.is_a_point:
-            cost = importance_weighted_nll(vae, split, importance_samples, batch_size)
-            metrics["nll_importance_weighted_nats_per_sentence"] = cost.mean().item()
-            if len(cost) > 1:
-                metrics["nll_importance_weighted_standard_error"] = standard_error(cost)
-            metrics |= perplexities(cost, codes.lengths, "importance_weighted", vae.decoder.ordered)
-            metrics["importance_samples"] = float(importance_samples)
+        if deep and not codes.is_a_point:
+            for kind, samples in (("weighted", importance_samples), ("tempered", tempered_samples)):
+                if samples:
+                    metrics |= _importance(vae, split, codes, kind, samples, batch_size)
         if released_draws:
             if not codes.posteriors or codes.is_a_point:
                 raise ValueError(
@@ -167,6 +166,16 @@ def _likelihood(
         metrics["shuffled_z_gap_nats_per_sentence"] = gap.mean().item()
         metrics["shuffled_z_gap_standard_error"] = standard_error(gap)
     return metrics
+
+
+def _importance(vae: TextVAE, split: Split, codes: Codes, kind: str, samples: int, batch_size: int) -> dict[str, float]:
+    """The importance-weighted bound by samples from q ("weighted"), or from q to the prior ("tempered")."""
+    cost = importance_weighted_nll(vae, split, samples, batch_size, tempered=kind == "tempered")
+    found = {f"nll_importance_{kind}_nats_per_sentence": cost.mean().item()}
+    if len(cost) > 1:
+        found[f"nll_importance_{kind}_standard_error"] = standard_error(cost)
+    found |= perplexities(cost, codes.lengths, f"importance_{kind}", vae.decoder.ordered)
+    return found | {"importance_samples" if kind == "weighted" else "importance_tempered_samples": float(samples)}
 
 
 def _released(vae: TextVAE, split: Split, codes: Codes, draws: int, batch_size: int) -> dict[str, float]:

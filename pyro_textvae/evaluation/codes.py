@@ -54,6 +54,11 @@ def code_of(vae: TextVAE, z: Tensor) -> Tensor:
     return vae.prior.join(z) if isinstance(vae.prior, Mixture) else z
 
 
+def z_of(vae: TextVAE, code: Tensor) -> Tensor:
+    """`code_of` undone."""
+    return vae.prior.divide(code) if isinstance(vae.prior, Mixture) else code
+
+
 def posterior_of(draw: Draw) -> Any:
     """q of all that the decoder sees: the sites that are not summed out, laid end to end where there are several.
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from pyro_textvae.batch import Batch
 from pyro_textvae.corpus import Split
 from pyro_textvae.evaluation.codes import batches_of, code_of, draw_codes, posterior_of
+from pyro_textvae.evaluation.proposals import Proposals, log_prior_of
 from pyro_textvae.objective import importance_weighted
 from pyro_textvae.vae import TextVAE
 
@@ -59,34 +60,40 @@ def reconstruct_at_means(vae: TextVAE, split: Split, posteriors: Sequence[Any], 
     return reconstruct(vae, split, torch.cat(codes), batch_size)
 
 
-def log_weights(vae: TextVAE, batch: Batch, q: Any, samples: int) -> Tensor:
-    """log p(x|z_s) + log p(z_s) - log q(z_s|x) for `samples` draws from q, `posterior_of` the batch: (S, B), nats.
+def log_weights(vae: TextVAE, batch: Batch, q: Any, samples: int, *, tempered: bool = False) -> Tensor:
+    """log p(x|z_s) + log p(z_s) - log r(z_s) for `samples` draws from r: (S, B), nats. The order of draws is r's.
 
-    p(z) is the marginal prior: of a mixture, c is summed out, and q(c|x) plays no part. Of a discrete code true
-    one-hots are drawn, whatever it is relaxed to in training: the bound is the discrete model's. The posterior's batch
-    shape may be (B,) or (M, B). Memory: the decoder scores at most TOKENS_AT_ONCE tokens at a time.
+    r is q, `posterior_of` the batch; if `tempered`, it is q, its flatter relatives and the prior together
+    (proposals.py). p(z) is the marginal prior: of a mixture, c is summed out, and q(c|x) plays no part. Of a discrete
+    code true one-hots are drawn, whatever it is relaxed to in training: the bound is the discrete model's. The
+    posterior's batch shape may be (B,) or (M, B). Memory: the decoder scores at most TOKENS_AT_ONCE tokens at a time.
     """
     at_once = max(1, TOKENS_AT_ONCE // batch.real.numel())
+    proposals = Proposals(vae, q, samples, tempered=tempered)
     weights = []
-    for first in range(0, samples, at_once):
-        count = min(at_once, samples - first)
-        z = q.sample(torch.Size([count]))  # (S, B, D) or (S, M, B, D)
-        log_q = q.log_prob(z).double()
-        log_q = log_q.sum(1) if log_q.dim() == 3 else log_q  # (S, B)
-        code = code_of(vae, z).flatten(0, 1)  # row s * B + b, as batch.repeat has it
-        log_p = vae.prior.log_prob(code).double() + vae.decoder.log_prob(code, batch.repeat(count)).double()
-        weights.append(log_p.unflatten(0, (count, len(batch))) - log_q)
+    for place, drawn in enumerate(proposals.counts):
+        for first in range(0, drawn, at_once):
+            count = min(at_once, drawn - first)
+            z = proposals.draw(place, count)  # (S, B, D) or (S, M, B, D)
+            log_prior = log_prior_of(vae, z)
+            code = code_of(vae, z).flatten(0, 1)  # row s * B + b, as batch.repeat has it
+            log_p = vae.decoder.log_prob(code, batch.repeat(count)).double().unflatten(0, (count, len(batch)))
+            weights.append(log_p + log_prior - proposals.log_prob(z, log_prior))
     return torch.cat(weights)
 
 
-def importance_weighted_nll(vae: TextVAE, split: Split, samples: int, batch_size: int = 64) -> Tensor:
+def importance_weighted_nll(
+    vae: TextVAE, split: Split, samples: int, batch_size: int = 64, *, tempered: bool = False
+) -> Tensor:
     """Minus the importance-weighted bound of every sentence in order of length: (N,), nats. Inside `evaluating`.
 
-    For a language model it is the exact NLL. Raises ValueError for an autoencoder, which has no density of z, and for
-    a number of samples below 1.
+    z is drawn from q(z|x), or `tempered` from q, its flatter relatives and the prior (proposals.py), which for a q that
+    is surer than p(z|x) takes far fewer samples. For a language model it is the exact NLL. Raises ValueError for an
+    autoencoder, which has no density of z, and for a number of samples below 1.
     """
+    asked = "tempered_samples" if tempered else "importance_samples"
     if samples < 1:
-        raise ValueError(f"importance_samples={samples} came, but at least 1 is needed: 500 is usual")
+        raise ValueError(f"{asked}={samples} came, but at least 1 is needed: {20 if tempered else 500} is usual")
     costs = []
     for batch in batches_of(vae, split, batch_size):
         draw, code = draw_codes(vae, batch)
@@ -95,10 +102,10 @@ def importance_weighted_nll(vae: TextVAE, split: Split, samples: int, batch_size
         elif isinstance(posterior_of(draw), Delta):
             raise ValueError(
                 "the code of an autoencoder is a point, without a density, so there is no bound on log p(x): evaluate "
-                "it with importance_samples=0"
+                f"it with {asked}=0"
             )
         else:
-            bound = importance_weighted(log_weights(vae, batch, posterior_of(draw), samples))
+            bound = importance_weighted(log_weights(vae, batch, posterior_of(draw), samples, tempered=tempered))
         costs.append(-bound)
     return torch.cat(costs)
 

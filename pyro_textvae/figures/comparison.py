@@ -82,6 +82,7 @@ COLUMNS: dict[str, str] = {
     "active_units": "active units",
     "nll_elbo_nats_per_sentence": "NLL (ELBO)",
     "nll_importance_weighted_nats_per_sentence": "NLL (IW)",
+    "nll_importance_tempered_nats_per_sentence": "NLL (IW, tempered)",
 }
 
 

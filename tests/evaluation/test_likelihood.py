@@ -14,9 +14,9 @@ from pyro_textvae.batch import Batch, Batches
 from pyro_textvae.corpus import EOS, Split
 from pyro_textvae.decoders import DilatedDecoder
 from pyro_textvae.evaluation import evaluate, likelihood
-from pyro_textvae.evaluation.codes import draw_codes, evaluating
+from pyro_textvae.evaluation.codes import draw_codes, evaluating, posterior_of
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll, log_weights
-from pyro_textvae.objective import TextELBO
+from pyro_textvae.objective import TextELBO, importance_weighted
 from pyro_textvae.posteriors import (
     BatchNormalisedMean,
     BatchNormBothGaussian,
@@ -105,9 +105,9 @@ class PCA:
             self.posterior.log_variance.bias.add_(0.8)
         return self
 
-    def bound(self, samples: int) -> Tensor:
+    def bound(self, samples: int, *, tempered: bool = False) -> Tensor:
         with evaluating(self.vae, seed=samples):
-            return -importance_weighted_nll(self.vae, self.split, samples)
+            return -importance_weighted_nll(self.vae, self.split, samples, tempered=tempered)
 
     def estimate(self, objective: TextELBO, seeds: int = 20) -> tuple[float, float]:
         """What an objective says of the mean log p(x), less what it is; and the standard error over seeds."""
@@ -136,6 +136,35 @@ def test_a_wrong_posterior_bounds_log_p_from_below_and_more_samples_bring_it_the
     assert all(mean > -4 * error for mean, error in zip(means, errors, strict=True))
     assert means[0] > means[1] > means[2] > means[3]
     assert means[-1] == pytest.approx(0, abs=0.01)
+
+
+def test_tempered_proposals_reach_log_p_where_q_is_too_sure_and_do_not_exceed_it():
+    pca = PCA().distort()
+    with torch.no_grad():
+        pca.posterior.log_variance.bias.sub_(4.0)
+    gaps = {(samples, tempered): pca.log_p - pca.bound(samples, tempered=tempered) for samples, tempered in SURE}
+    for gap in gaps.values():
+        assert gap.mean() > -4 * likelihood.standard_error(gap)
+    means = {key: gap.mean().item() for key, gap in gaps.items()}
+    assert means[20, True] < 0.3 * means[500, False] < 0.3 * means[20, False]
+    assert means[500, True] == pytest.approx(0, abs=0.08)
+
+
+SURE = ((20, False), (500, False), (20, True), (500, True))
+
+
+@pytest.mark.parametrize("samples", [1, 3, 7, 20])
+def test_the_mean_of_tempered_weights_is_p_of_x_however_many_draws_each_proposal_gets(samples):
+    pca = PCA(sentences=100).distort()
+    batch = next(iter(Batches(pca.split, 100, shuffle=False)))
+    with evaluating(pca.vae, 0):
+        q = posterior_of(draw_codes(pca.vae, batch)[0])
+        estimates = torch.stack(
+            [importance_weighted(log_weights(pca.vae, batch, q, samples, tempered=True)) for _ in range(400)]
+        )
+    ratio = (estimates - pca.log_p).exp().mean(1)  # one number a trial, of mean 1
+    assert ratio.mean().item() == pytest.approx(1, abs=4 * ratio.std().item() / math.sqrt(400))
+    assert ratio.std() < 0.5
 
 
 def test_the_elbo_misses_log_p_by_the_kl_from_q_to_the_true_posterior():
@@ -329,6 +358,8 @@ def beside(left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> tuple[T
     return torch.stack(values), (left[1][:, None] + right[1]).flatten()
 
 
+IMPORTANCE = ("nll_importance_weighted_nats_per_sentence", "nll_importance_tempered_nats_per_sentence")
+
 CASES = {
     "vae on a line": ("vae", 1, {}, line(1201)),
     "vae on a plane": ("vae", 2, {}, plane(121)),
@@ -436,9 +467,10 @@ def test_no_bound_exceeds_the_exact_log_p_of_an_enumerable_model_and_many_sample
     vae, split = tiny(name, latent, **options), split_of(SENTENCES * 4)
     exact = -exact_log_prob(vae, grid, SENTENCES).mean().item()
     seeds = range(8)
-    reported = [evaluate(vae, split, importance_samples=10, seed=s, batch_size=len(SENTENCES) * 4) for s in seeds]
+    ten: dict[str, Any] = dict(importance_samples=10, tempered_samples=10, batch_size=len(SENTENCES) * 4)
+    reported = [evaluate(vae, split, seed=seed, **ten) for seed in seeds]
     above: dict[str, float] = {}
-    for bound in ("nll_elbo_nats_per_sentence", "nll_importance_weighted_nats_per_sentence"):
+    for bound in ("nll_elbo_nats_per_sentence", *IMPORTANCE):
         costs = np.array([metrics[bound] for metrics in reported]) - exact
         above[bound] = costs.mean()
         assert costs.mean() > -3 * costs.std(ddof=1) / math.sqrt(len(seeds)), bound
@@ -450,8 +482,8 @@ def test_no_bound_exceeds_the_exact_log_p_of_an_enumerable_model_and_many_sample
         assert metrics["nll_elbo_nats_per_sentence"] == pytest.approx(
             metrics["reconstruction_nats_per_sentence"] + sum(parts), rel=1e-5
         )
-    many = evaluate(vae, split, importance_samples=4000)["nll_importance_weighted_nats_per_sentence"]
-    assert many == pytest.approx(exact, abs=0.02)
+    many = evaluate(vae, split, importance_samples=4000, tempered_samples=1000)
+    assert [many[bound] for bound in IMPORTANCE] == pytest.approx([exact, exact], abs=0.02)
     # The decoder uses z, or all of this would hold of a model without a code.
     some = grid[0][:: 1 + len(grid[0]) // 13]
     assert torch.stack([vae.decoder.log_prob(z[None], Batch.collate([[4, 5]])) for z in some]).std() > 0.2
