@@ -93,7 +93,8 @@ def evaluate(
     the first variables of a discrete z: how often its likeliest class is the label, and how often the most frequent
     label would be.
     `released_draws`, where it is not 0, adds the estimator released with Xu & Durrett 2018: the reconstruction from the
-    mean of so many z's beside the KL of one. It is no bound, and its names say so; every other NLL here is one.
+    mean of so many z's beside the KL of one. It is no bound, and its names say so; every other NLL here is one, so the
+    ELBO by the same draws, which stands beside it.
     `entropy` is the true entropy of the text, nats per sentence, where it is known. What a model does not have is
     left out: an autoencoder no bound, a language model no code; and a perplexity too large for a number. The in-batch
     mutual information depends on `batch_size` (its cap is ln of it) and is taken over sentences of like length. A
@@ -179,13 +180,18 @@ def _importance(vae: TextVAE, split: Split, codes: Codes, kind: str, samples: in
 
 
 def _released(vae: TextVAE, split: Split, codes: Codes, draws: int, batch_size: int) -> dict[str, float]:
-    reconstruction = reconstruct_at_means(vae, split, codes.posteriors, draws, batch_size)
-    cost = reconstruction + sum(codes.kl.values(), start=torch.zeros_like(reconstruction))
-    return {
-        "xu2018_released_draws": float(draws),
-        "reconstruction_xu2018_released_nats_per_sentence": reconstruction.mean().item(),
-        "no_bound_xu2018_released_nats_per_sentence": cost.mean().item(),
-    } | perplexities(cost, codes.lengths, "xu2018_released_no_bound", vae.decoder.ordered)
+    at_mean, of_each = reconstruct_at_means(vae, split, codes.posteriors, draws, batch_size)
+    kl = sum(codes.kl.values(), start=torch.zeros_like(at_mean))
+    return (
+        {
+            "xu2018_released_draws": float(draws),
+            "reconstruction_xu2018_released_nats_per_sentence": at_mean.mean().item(),
+            "no_bound_xu2018_released_nats_per_sentence": (at_mean + kl).mean().item(),
+            "nll_elbo_same_draws_nats_per_sentence": (of_each + kl).mean().item(),
+        }
+        | perplexities(at_mean + kl, codes.lengths, "xu2018_released_no_bound", vae.decoder.ordered)
+        | perplexities(of_each + kl, codes.lengths, "elbo_same_draws", vae.decoder.ordered)
+    )
 
 
 def _concentrations(codes: Codes) -> dict[str, float]:

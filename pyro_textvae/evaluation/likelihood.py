@@ -49,15 +49,19 @@ def shuffled_z_gap(
     return reconstruct(vae, split, code[other.to(code.device)], batch_size) - reconstruction
 
 
-def reconstruct_at_means(vae: TextVAE, split: Split, posteriors: Sequence[Any], draws: int, batch_size: int) -> Tensor:
-    """-log p(x | mean of `draws` z's), `posteriors` being those of the split's batches: (N,), nats.
+def reconstruct_at_means(
+    vae: TextVAE, split: Split, posteriors: Sequence[Any], draws: int, batch_size: int
+) -> tuple[Tensor, Tensor]:
+    """-log p(x | mean of `draws` z's), and beside it the mean of -log p(x|z) over the same z's: (N,) each, nats.
 
-    With a KL it is the estimator released with Xu & Durrett 2018, which bounds nothing: `terms.ReleasedEstimator`.
+    `posteriors` are those of the split's batches. With a KL the first is the estimator released with Xu & Durrett 2018,
+    which bounds nothing: `terms.ReleasedEstimator`. The second is the ELBO by as many draws.
     """
     if draws < 1:
         raise ValueError(f"released_draws={draws} came, but a mean is of at least one draw: 3 as released")
-    codes = [code_of(vae, q.sample(torch.Size([draws]))).mean(0) for q in posteriors]
-    return reconstruct(vae, split, torch.cat(codes), batch_size)
+    codes = torch.cat([code_of(vae, q.sample(torch.Size([draws]))) for q in posteriors], 1)  # (draws, N, code)
+    of_each = [reconstruct(vae, split, code, batch_size) for code in codes]
+    return reconstruct(vae, split, codes.mean(0), batch_size), torch.stack(of_each).mean(0)
 
 
 def log_weights(vae: TextVAE, batch: Batch, q: Any, samples: int, *, tempered: bool = False) -> Tensor:

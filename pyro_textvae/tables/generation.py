@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyro_textvae.evaluation import collapse
 from pyro_textvae.evaluation.language_model import LanguageModelBudget
+from pyro_textvae.evaluation.proposals import SHARES
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Found, Measure
 
@@ -27,7 +28,7 @@ REDRAWN = {
 """The same for every row, so measured for one alone: the language model."""
 
 REVERSE, SAMPLED = "perplexity_reverse_greedy", "perplexity_reverse_sample"
-NLL = "nll_importance_weighted_nats_per_sentence"
+NLL = "nll_importance_tempered_nats_per_sentence"
 
 
 class Generation(Measure):
@@ -68,13 +69,14 @@ class Generation(Measure):
             "most_sentences": collapse.MOST_SENTENCES,
             "least_share_of_a_component": collapse.LEAST_SHARE_OF_A_COMPONENT,
             "sentences_per_sample": SENTENCES_PER_SAMPLE,
+            "shares_of_proposals": list(SHARES),
             "language_model": asdict(LANGUAGE_MODEL),
         }
 
     def numbers(self, run: Run, samples: int) -> dict[str, float | list[float]]:
         run.evaluate("valid")
         has_code = run.vae.prior.code > 0
-        found = dict(run.evaluate("test", samples=samples, bleu="greedy" if has_code else None))
+        found = dict(run.evaluate("test", tempered=samples, bleu="greedy" if has_code else None))
         # A language model says one sentence alone, greedily.
         for decoding in ("sample", "greedy") if has_code else ("sample",):
             generated = run.evaluate_generation(
@@ -96,9 +98,10 @@ class Generation(Measure):
             "without a code can do; lower is better. BLEU: of greedy reconstructions from the posterior's mean, "
             "percent. Word KL: of the words of the greedy sentences (sampled, where there is no code) from the "
             f"training text's, nats. NLL, KL and MI: nats a sentence, `</s>` counted; IW by {settings['samples']} "
-            "samples under the marginal prior. I(c;x) is summed over the discrete variables; KL of components is the "
-            "median variable's mean between two that are in use; homogeneity is of the joint code, beside what chance "
-            "gives with as many codes. ± is the standard deviation over seeds."
+            "samples, of the posterior, flatter relatives of it and the marginal prior together. I(c;x) is summed over "
+            "the discrete variables; KL of components is the median variable's mean between two that are in use; "
+            "homogeneity is of the joint code, beside what chance gives with as many codes. ± is the standard "
+            "deviation over seeds."
         )
 
     def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pyro_textvae.evaluation.collapse import LARGEST_VARIANCE_OF_AN_IDLE_UNIT, MOST_SENTENCES
+from pyro_textvae.evaluation.proposals import SHARES
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Found, Measure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NLL, MI = "nll_importance_weighted_nats_per_sentence", "mutual_information_aggregate_nats"
+NLL, MI = "nll_importance_tempered_nats_per_sentence", "mutual_information_aggregate_nats"
 
 
 CODE = "mutual information of text and code (aggregate estimator), nats", "What the code tells, and what it costs"
@@ -31,20 +32,24 @@ class Likelihood(Measure):
     short = ("NLL (IW)", "KL", "MI (aggregate)", "AU")
 
     def constants(self) -> Mapping[str, Any]:
-        return {"most_sentences": MOST_SENTENCES, "variance_of_an_idle_unit": LARGEST_VARIANCE_OF_AN_IDLE_UNIT}
+        return {
+            "most_sentences": MOST_SENTENCES,
+            "variance_of_an_idle_unit": LARGEST_VARIANCE_OF_AN_IDLE_UNIT,
+            "shares_of_proposals": list(SHARES),
+        }
 
     def numbers(self, run: Run, samples: int) -> dict[str, float | list[float]]:
         run.evaluate("valid")
-        test = run.evaluate("test", samples=samples)
+        test = run.evaluate("test", tempered=samples)
         return {name: test[name] for name in self.titles if name in test}
 
     def about(self, settings: Mapping[str, Any]) -> str:
         caps = [math.log(min(settings["corpus"]["splits"]["test"], MOST_SENTENCES)), math.log(64)]
         return (
             "Nats a sentence, `</s>` counted. NLL (IW): the importance-weighted bound by "
-            f"{settings['samples']} samples. MI has two estimators that do not compare: the aggregate one is at most "
-            f"{caps[0]:.2f}, the one in batches of 64 at most {caps[1]:.2f}. "
-            "± is the standard deviation over seeds."
+            f"{settings['samples']} samples, of the posterior, flatter relatives of it and the prior together. MI has "
+            f"two estimators that do not compare: the aggregate one is at most {caps[0]:.2f}, the "
+            f"one in batches of 64 at most {caps[1]:.2f}. ± is the standard deviation over seeds."
         )
 
     def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":

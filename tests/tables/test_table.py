@@ -92,7 +92,7 @@ def test_every_row_is_trained_at_its_seeds_and_measured_with_importance_samples(
         for directory, seed in zip(line.runs, line.seeds, strict=True):
             run = load(directory)
             assert run.recipe["seed"] == seed and set(run.metrics) == {"valid", "test"}
-            assert run.metrics["test"]["importance_samples"] == 3
+            assert run.metrics["test"]["importance_tempered_samples"] == 3
 
 
 def test_options_that_count_updates_are_shares_of_those_planned(made: Result):

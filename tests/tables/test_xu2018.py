@@ -90,7 +90,7 @@ def test_what_is_measured_is_what_the_runs_own_measures_say(tmp_path: Path):
     language_model, vmf = made.lines
     released = "perplexity_xu2018_released_no_bound"
     assert released not in language_model.measures and "kl_nats_per_sentence" in language_model.measures
-    for name in (released, "perplexity_importance_weighted", "concentration_mean"):
+    for name in (released, "perplexity_importance_weighted", "perplexity_importance_tempered", "concentration_mean"):
         assert vmf.measures[name].mean == load(vmf.runs[0]).metrics["test"][name]
     assert "no bound" in (tmp_path / "t" / "table.md").read_text(encoding="utf-8")
 
