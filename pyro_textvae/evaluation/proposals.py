@@ -28,6 +28,12 @@ from pyro_textvae.vae import TextVAE
 SHARES = (0.5, 0.25, 0.125)
 """Of the posterior's natural parameters that are left in what is drawn from between it and the prior."""
 
+OWN = 0.5
+"""Share of the draws that are the posterior's own: little is lost where it is right."""
+
+IN_WORDS = "half of the posterior, half of flatter relatives of it and the prior"
+"""Of samples, for pages."""
+
 
 @singledispatch
 def flattened(q: td.Distribution, share: float) -> td.Distribution:
@@ -82,15 +88,17 @@ def _(q: Concatenated, share: float) -> td.Distribution:
 class Proposals:
     """The densities that z is proposed from, q alone or q, its flatter relatives and the prior, and draws of each.
 
-    q is `posterior_of` a batch of B sentences, of batch shape (B,) or (M, B).
+    q is `posterior_of` a batch of B sentences, of batch shape (B,) or (M, B). `tempered`, OWN of the draws are its own
+    and the others have equal parts of the rest.
     """
 
     def __init__(self, vae: TextVAE, q: Any, samples: int, *, tempered: bool) -> None:
         self.vae, self.sentences = vae, q.batch_shape[-1]
-        every = [q, *(flattened(q, share) for share in SHARES), None] if tempered else [q]  # None: the prior
-        counts = [samples // len(every) + (place < samples % len(every)) for place in range(len(every))]
-        self.densities = [each for each, count in zip(every, counts, strict=True) if count]
-        self.counts = [count for count in counts if count]
+        others = [*(flattened(q, share) for share in SHARES), None] if tempered else []  # None: the prior
+        rest = int(samples * (1 - OWN)) if tempered else 0
+        parts = [rest // len(others) + (place < rest % len(others)) for place in range(len(others))]
+        drawn = [(q, samples - rest), *zip(others, parts, strict=True)]
+        self.densities, self.counts = map(list, zip(*((each, count) for each, count in drawn if count), strict=True))
 
     def draw(self, place: int, count: int) -> Tensor:
         """`count` draws for each sentence from one of `densities`, shaped as q's."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.evaluation import documents
 from pyro_textvae.evaluation.collapse import LARGEST_VARIANCE_OF_AN_IDLE_UNIT
-from pyro_textvae.evaluation.proposals import SHARES
+from pyro_textvae.evaluation.proposals import IN_WORDS, OWN, SHARES
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Fitted, Found, Measure
 
@@ -41,7 +41,7 @@ class DocumentPerplexity(Measure):
         return {
             "variance_of_an_idle_unit": LARGEST_VARIANCE_OF_AN_IDLE_UNIT,
             "words_of_a_topic": WORDS,
-            "shares_of_proposals": list(SHARES),
+            "proposals": [OWN, *SHARES],
         }
 
     def numbers(self, run: Run, samples: int) -> dict[str, float | list[float]]:
@@ -57,8 +57,8 @@ class DocumentPerplexity(Measure):
             "Perplexity of a word of a test document, `</s>` not counted, by a bound on log p of its words in a row. "
             "Corpus: exp(sum of NLL / sum of words). Per document: exp(mean over documents of NLL / words), in which a "
             "short document counts as much as a long one. The first two columns are by the ELBO at one draw of z, (IW) "
-            f"by {settings['samples']} importance samples of the posterior, flatter relatives of it and the prior "
-            "together; the unigram's are exact, LDA's its variational bound given "
+            f"by {settings['samples']} importance samples, {IN_WORDS}; the unigram's are exact, "
+            "LDA's its variational bound given "
             f"its topics. Reconstruction and KL are nats a document; NPMI is the mean over topics, of the {WORDS} "
             "words that each number of the code raises most, by the training documents they share. ± is the standard "
             "deviation over seeds."

@@ -121,7 +121,7 @@ def table(
     plan = _plan(which, chosen, data, budget, protocol, seeds, samples, settings)
     output, where = Path(output), device_of(device)
     _claim(output, plan)
-    _fit([row for row in lines if isinstance(row, Fitted)], data, output, plan)
+    _fit(which, [row for row in lines if isinstance(row, Fitted)], data, output, plan)
     todo = [(row, seed) for row in chosen for seed in range(row.seeds if seeds is None else seeds)]
     missing = [each for each in todo if _measurement(which, run_of(output, *each), plan.samples) is None]
     failed: dict[str, str] = {}
@@ -168,19 +168,25 @@ def find(which: str | Table) -> Table:
 # Lines and runs.
 
 
-def _fit(lines: Sequence[Fitted], data: Any, output: Path, plan: "Plan") -> None:
+def _fit(which: Table, lines: Sequence[Fitted], data: Any, output: Path, plan: "Plan") -> None:
     """Find the numbers of the lines that are no runs, those that are not known yet, into fitted.json."""
-    known = _fitted(output)
+    known = _fitted(which, output)
     missing = [line for line in lines if line.name not in known]
     if missing:
-        corpus = _corpus(data, plan.shared)
+        corpus, constants = _corpus(data, plan.shared), dict(which.measure.constants())
         for line in missing:
             known[line.name] = dict(line.find(corpus))
-            write_json(output / FITTED, known)
+            write_json(
+                output / FITTED,
+                {name: {"constants": constants, "numbers": numbers} for name, numbers in known.items()},
+            )
 
 
-def _fitted(output: Path) -> dict[str, dict[str, float]]:
-    return read_json(output / FITTED) if (output / FITTED).exists() else {}
+def _fitted(which: Table, output: Path) -> dict[str, dict[str, float]]:
+    """The numbers that the measure, as it is now, found of the lines that are no runs."""
+    found = read_json(output / FITTED) if (output / FITTED).exists() else {}
+    constants = _jsonable(dict(which.measure.constants()))
+    return {name: each["numbers"] for name, each in found.items() if each.get("constants") == constants}
 
 
 def _corpus(data: Any, settings: Mapping[str, Any]) -> Corpus:
@@ -373,7 +379,7 @@ def finished_runs(which: Table, output: Path, samples: int) -> dict[str, list[pa
 
 
 def _write(which: Table, output: Path, plan: Plan) -> list[page.Line]:
-    known = _fitted(output)
+    known = _fitted(which, output)
     lines = [page.Line.fitted(row, known[row.name]) for row in which.fitted if row.name in known]
     lines += page.lines(which, finished_runs(which, output, plan.samples), plan.corpus["splits"]["train"])
     if lines:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyro_textvae.evaluation import collapse
 from pyro_textvae.evaluation.language_model import LanguageModelBudget
-from pyro_textvae.evaluation.proposals import SHARES
+from pyro_textvae.evaluation.proposals import IN_WORDS, OWN, SHARES
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Found, Measure
 
@@ -69,7 +69,7 @@ class Generation(Measure):
             "most_sentences": collapse.MOST_SENTENCES,
             "least_share_of_a_component": collapse.LEAST_SHARE_OF_A_COMPONENT,
             "sentences_per_sample": SENTENCES_PER_SAMPLE,
-            "shares_of_proposals": list(SHARES),
+            "proposals": [OWN, *SHARES],
             "language_model": asdict(LANGUAGE_MODEL),
         }
 
@@ -98,7 +98,7 @@ class Generation(Measure):
             "without a code can do; lower is better. BLEU: of greedy reconstructions from the posterior's mean, "
             "percent. Word KL: of the words of the greedy sentences (sampled, where there is no code) from the "
             f"training text's, nats. NLL, KL and MI: nats a sentence, `</s>` counted; IW by {settings['samples']} "
-            "samples, of the posterior, flatter relatives of it and the marginal prior together. I(c;x) is summed over "
+            f"samples, {IN_WORDS}. I(c;x) is summed over "
             "the discrete variables; KL of components is the median variable's mean between two that are in use; "
             "homogeneity is of the joint code, beside what chance gives with as many codes. ± is the standard "
             "deviation over seeds."

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pyro_textvae.evaluation.collapse import LARGEST_VARIANCE_OF_AN_IDLE_UNIT, MOST_SENTENCES
-from pyro_textvae.evaluation.proposals import SHARES
+from pyro_textvae.evaluation.proposals import IN_WORDS, OWN, SHARES
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Found, Measure
 
@@ -35,7 +35,7 @@ class Likelihood(Measure):
         return {
             "most_sentences": MOST_SENTENCES,
             "variance_of_an_idle_unit": LARGEST_VARIANCE_OF_AN_IDLE_UNIT,
-            "shares_of_proposals": list(SHARES),
+            "proposals": [OWN, *SHARES],
         }
 
     def numbers(self, run: Run, samples: int) -> dict[str, float | list[float]]:
@@ -47,7 +47,7 @@ class Likelihood(Measure):
         caps = [math.log(min(settings["corpus"]["splits"]["test"], MOST_SENTENCES)), math.log(64)]
         return (
             "Nats a sentence, `</s>` counted. NLL (IW): the importance-weighted bound by "
-            f"{settings['samples']} samples, of the posterior, flatter relatives of it and the prior together. MI has "
+            f"{settings['samples']} samples, {IN_WORDS}. MI has "
             f"two estimators that do not compare: the aggregate one is at most {caps[0]:.2f}, the "
             f"one in batches of 64 at most {caps[1]:.2f}. ± is the standard deviation over seeds."
         )

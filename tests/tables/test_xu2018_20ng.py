@@ -78,6 +78,9 @@ def test_the_table_has_lines_that_are_no_runs_beside_its_rows(documents: Path, t
     assert [line.row.name for line in more.lines] == ["unigram", "LDA 2", "fDARN 50", "G-NVDM 50"]
     assert more.lines[1].measures[CORPUS].mean < more.lines[0].measures[CORPUS].mean
     assert set(json.loads((tmp_path / "t" / "fitted.json").read_text())) == {"unigram", "LDA 2"}
+    with monkeypatch.context() as patch, pytest.raises(AssertionError, match="was known"):  # not by this measure
+        patch.setattr(DocumentPerplexity, "constants", lambda self: {"other": 1})
+        table(again, documents, tmp_path / "t", rows=["unigram"], **asked)
     page = (tmp_path / "t" / "table.md").read_text(encoding="utf-8")
     (line,) = [line for line in page.splitlines() if line.startswith("| unigram |")]
     assert f"{expected['perplexity_corpus_exact']:.2f}" in line and " 0.0 " not in line
