@@ -301,6 +301,21 @@ def test_evaluate_prints_metrics_of_a_split_or_of_a_file(run: Path, tmp_path: Pa
     assert say("evaluate", run, "--data", tmp_path / "absent.txt").code == 1
 
 
+def test_evaluate_reads_a_file_as_training_does(run: Path, text_file: Path, tmp_path: Path, say):
+    texts = [line.split("\t")[1] for line in text_file.read_text().splitlines()]
+    (tmp_path / "own.txt").write_text("\n\n".join(texts))
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps({"text": text, "theme": 1}) + "\n" for text in texts))
+    plain = say("evaluate", run, "--data", tmp_path / "own.txt", "--json").json
+    for path in (text_file, tmp_path / "own.jsonl"):
+        assert say("evaluate", run, "--data", path, "--json").json == plain
+    (tmp_path / "vocab.txt").write_text("w1\nw2\n")
+    (tmp_path / "own.feat").write_text("1 1:2 2:1\n")
+    said = say("evaluate", run, "--data", tmp_path / "own.feat")
+    assert said.code == 1 and "word counts came, but 'dem_vae' reads words in their order" in said.err
+    (tmp_path / "own.csv").write_text("w1 w2\n")
+    assert "ends in '.csv', but expected .txt, .tsv" in say("evaluate", run, "--data", tmp_path / "own.csv").err
+
+
 def test_report_and_figures_say_what_they_wrote(run: Path, say):
     assert Path(say("report", run).out.strip()) == run / "report.md"
     assert Path(say("report", run, "--json").json["report"]).exists()

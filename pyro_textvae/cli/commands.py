@@ -251,7 +251,7 @@ def evaluate(
     swaps: Annotated[tuple[int, ...], arg(metavar="N", help_behavior_hint="")] = (),
     bleu: Annotated[str | None, UNSET] = None,
     bleu_from: str = "mean",
-    data: Annotated[Path | None, UNSET] = None,
+    data: Annotated[str | None, UNSET] = None,
     batch_size: int = 64,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -265,11 +265,17 @@ def evaluate(
         swaps: also measure reconstruction after so many pairs of words were swapped in what is encoded: --swaps 1 2 4
         bleu: also measure BLEU of reconstructions, decoded by greedy, beam or sample; needs sacrebleu
         bleu_from: decode the 'mean' of the posterior, or a z 'drawn' from it
-        data: a text file of your own instead, a sentence a line; - is standard input
+        data: a file or folder of your own instead, as 'train' takes it, read in the run's words: the labels of a .tsv
+            or .jsonl go to a model that is told one; - is standard input, a sentence a line
         batch_size: sentences at a time
     """
-    texts = None if data is None else read_texts(data)
-    measured = open_run(run).evaluate(
+    opened = open_run(run)
+    if data == "-" and opened.told_label is not None:
+        raise ValueError(
+            f"{run} is told the label {opened.told_label!r} of each sentence, which standard input does not say: give "
+            "a .tsv or .jsonl file that has it"
+        )
+    measured = opened.evaluate(
         split,
         samples=samples,
         tempered=tempered,
@@ -277,7 +283,7 @@ def evaluate(
         bleu=bleu,  # pyright: ignore[reportArgumentType]
         bleu_from=bleu_from,  # pyright: ignore[reportArgumentType]
         seed=seed,
-        data=texts,
+        data=read_texts() if data == "-" else data,
         batch_size=batch_size,
     )
     width = max(map(len, measured), default=0)
@@ -535,14 +541,22 @@ def components(
     return Answer(str(found), found.data(), as_json)
 
 
-def topics(run: RunDirectory, *, split: str = "train", words: int = 10, as_json: AsJson = False) -> Answer:
+def topics(
+    run: RunDirectory,
+    *,
+    split: str = "train",
+    words: int = 10,
+    data: Annotated[str | None, UNSET] = None,
+    as_json: AsJson = False,
+) -> Answer:
     """Say what each number of a document model's code is about: its words and their NPMI.
 
     Args:
         split: of the run's corpus, in whose documents they occur together or do not
         words: how many of each topic
+        data: a file or folder of documents instead, as 'train' takes it
     """
-    found = open_run(run).describe_topics(split, words=words)
+    found = open_run(run).describe_topics(split, words=words, data=data)
     return Answer(str(found), found.data(), as_json)
 
 
