@@ -352,6 +352,8 @@ class Run:
             raise ValueError(f"{steps} steps were asked for, but a path has at least its two ends")
         if isinstance(a, str) and isinstance(b, str) and variable is not None:
             raise ValueError(f"variable={variable} came, but both ends are texts: it is of a component, a number")
+        if label is None and (isinstance(a, str) or isinstance(b, str)):
+            self._need_label("that of both with label=...")
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
             ends = self._ends((a, b), variable, label)
@@ -629,11 +631,24 @@ class Run:
         if not isinstance(self.vae.prior, WithClasses):
             raise ValueError(f"a {self.name!r} has no components to assign texts to: train a mixture such as 'dem_vae'")
 
+    def _need_label(self, which: str) -> None:
+        """Raises ValueError, saying which to give, where the model is told a label that did not come."""
+        if self.told_label is not None:
+            raise ValueError(
+                f"these sentences came without the label {self.told_label!r}, which this model's encoder and decoder "
+                f"are told: give {which}; it has {', '.join(map(repr, self._classes))}"
+            )
+
+    @property
+    def _classes(self) -> list[str]:
+        """The names of the classes of the label that the model is told."""
+        return read_json(self.directory / "corpus.json")["label_names"][self.told_label]
+
     def _classes_told(self, labels: Sequence[str]) -> np.ndarray:
         """Labels by their names to the classes of the column that the model is told, (N,)."""
         if self.told_label is None:
             raise ValueError(f"labels came, but this {self.name!r} is told none: leave them out")
-        names: list[str] = read_json(self.directory / "corpus.json")["label_names"][self.told_label]
+        names = self._classes
         for label in labels:
             if label not in names:
                 raise ValueError(
@@ -656,6 +671,7 @@ class Run:
         if not len(split):
             raise ValueError("an empty list came, but at least one text is needed")
         if labels is None:
+            self._need_label("the label of each with labels=[...]")
             return split
         if isinstance(labels, str) or len(labels) != len(split):
             raise ValueError(f"labels={labels!r} came for {len(split)} texts: give a list, one label for each text")

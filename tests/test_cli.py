@@ -211,6 +211,14 @@ def test_what_stops_a_training_is_said_without_traceback(error: Exception, monke
     assert said.code == 1 and said.err == f"error: {error}\n"
 
 
+def test_what_pyro_adds_to_a_message_is_not_said(monkeypatch: pytest.MonkeyPatch, say):
+    def stop(*_: Any, **__: Any) -> None:
+        raise ValueError("no such class: take\nanother\nTrace Shapes:\n Param Sites:\nSample Sites:")
+
+    monkeypatch.setattr("pyro_textvae.training.train", stop)
+    assert say("train", "vae").err == "error: no such class: take another\n"
+
+
 def test_an_error_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("pyro_textvae.training.train", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):

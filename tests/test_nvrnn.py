@@ -12,7 +12,7 @@ from tiny import some_texts, train_tiny
 from torch.distributions import kl_divergence
 
 from pyro_textvae.batch import Batch
-from pyro_textvae.cli import commands
+from pyro_textvae.cli import commands, main
 from pyro_textvae.corpus import BOS, EOS, UNK
 from pyro_textvae.distributions import HypersphericalUniform, VonMisesFisher
 from pyro_textvae.nvrnn import Label, NVRNNDecoder, NVRNNEncoder
@@ -413,6 +413,20 @@ def test_texts_come_with_the_label_that_a_model_is_told(runs):
     assert run.order_sensitivity(some, labels=labels, probabilities=(0.0,)).cosines == (1.0,)
     with pytest.raises(ValueError, match="labels came without texts"):
         run.order_sensitivity(labels=labels)
+
+
+def test_who_is_asked_for_a_label_is_told_how_to_give_it(runs, capsys):
+    run, where = runs["told"], str(runs["told"].directory)
+    with pytest.raises(ValueError, match=r"give that of both with label=\.\.\.; it has 'five', 'two'$"):
+        run.interpolate(*TEXTS[:2])
+    with pytest.raises(ValueError, match=r"give the label of each with labels=\[\.\.\.\]; it has 'five', 'two'$"):
+        run.order_sensitivity(TEXTS[:2])
+    for words in (["encode", where, TEXTS[0]], ["reconstruct", where, TEXTS[0]], ["interpolate", where, *TEXTS[:2]]):
+        assert main(words) == 1
+        said = capsys.readouterr().err
+        assert "with --label; it has 'five', 'two'" in said and "label=" not in said and "labels=" not in said
+        assert main([*words, "--label", "two"]) == 0
+    assert commands.interpolate(run.directory, *TEXTS[:2], label="two").data == run.interpolate(*TEXTS[:2], label="two")
 
 
 def test_a_file_brings_the_label_that_a_model_is_told(runs, tmp_path):

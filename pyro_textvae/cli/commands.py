@@ -635,6 +635,7 @@ def interpolate(
     *,
     components: bool = False,
     variable: Annotated[int | None, UNSET] = None,
+    label: Annotated[str | None, UNSET] = None,
     steps: int = 7,
     seed: Seed = 0,
     max_length: MaxLength = 40,
@@ -645,10 +646,13 @@ def interpolate(
     Args:
         components: A and B are numbers of components, from 0, and the walk is between their means
         variable: the discrete variable that they are components of, from 0; without it, of every variable
+        label: the class of both texts and of all between, for a model that is told a label
         steps: texts on the way, both ends counted
     """
     ends: list[str | int] = [_component(end) for end in (a, b)] if components else [a, b]
-    texts = open_run(run).interpolate(ends[0], ends[1], steps, variable=variable, seed=seed, max_length=max_length)
+    texts = open_run(run).interpolate(
+        ends[0], ends[1], steps, variable=variable, label=label, seed=seed, max_length=max_length
+    )
     return Answer("\n".join(texts), texts, as_json)
 
 
