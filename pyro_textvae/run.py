@@ -207,7 +207,8 @@ class Run:
         metrics = self.metrics
         if not metrics:
             raise ValueError(f"{self.directory} has not been evaluated: call run.evaluate() first")
-        found = judge(metrics.get("valid") or next(iter(metrics.values())))
+        settings = self.recipe["size"] | self.recipe["options"] | {"recipe": self.name}
+        found = judge(metrics.get("valid") or next(iter(metrics.values())), settings)
         select = SELECTED_BY[self.recipe["training"]["select"]]
         longer = train_longer([row[select] for row in self.history if row.get("schedules_ended", True)])
         advice = found.advice + (f"; and {longer}" if longer else "")

@@ -367,6 +367,7 @@ def test_a_run_of_bags_encodes_samples_evaluates_and_reports(name, tmp_path):
     assert len(set(words)) == len(words) == 5
     assert len(run.interpolate(text, some_texts()[1], steps=3)) == 3
     assert (run.directory / "report.md").exists() and run.figures()
+    assert not any(name in run.verdict.advice for name in ("bn_vae", "lstm_lm", "dropout"))
     metrics = run.evaluate("test", samples=4)
     assert "perplexity_elbo" not in metrics and metrics["perplexity_per_document_importance_weighted"] > 1
     with pytest.raises(ValueError, match="swaps was asked for, but a bag of words has no order"):
