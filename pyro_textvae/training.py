@@ -104,6 +104,11 @@ def train(
         normalised = _check_batches(recipe, corpus, training)
         if not recipe.vae.decoder.ordered:
             _check_documents(corpus)
+        elif not corpus.ordered:
+            raise ValueError(
+                f"{corpus.source}: word counts came, but {model!r} reads words in their order, which counts do not "
+                f"have: give text, or train {', '.join(map(repr, sorted(recipes().of_bags)))}"
+            )
         _check_components(recipe.vae, corpus, settings["options"])
         width = width_of(recipe.vae)
         if training.watch and not recipe.vae.prior.code:

@@ -330,6 +330,12 @@ def test_a_document_without_a_known_word_is_refused_before_training(tmp_path):
     train_tiny("vae", tmp_path / "run", texts, min_count=2, epochs=1)  # <unk> is a word of a sentence
 
 
+def test_a_matrix_of_counts_is_refused_by_a_model_of_sentences(tmp_path):
+    with pytest.raises(ValueError, match=r"counts came, but 'vae' reads words in their order.*train .*'g_nvdm'"):
+        train_tiny("vae", tmp_path / "run", Bags(np.eye(4, dtype=int), ["red", "rose", "bee", "hum"]))
+    assert not (tmp_path / "run").exists()
+
+
 def test_batches_of_bags_are_drawn_whatever_their_length(tmp_path, monkeypatch):
     asked = []
 
