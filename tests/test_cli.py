@@ -140,6 +140,8 @@ def test_recipes_lists_every_recipe_with_its_summary_and_its_options(say):
 def test_one_recipe_is_explained_in_full(say):
     said = say("recipes", "dem_vae")
     assert all(each in said.out for each in ("two concentrations", "'gaussian' or 'shared variance'", "hidden=128"))
+    told = say("recipes", "vmf_nvrnn").out
+    assert "numbers such as [0.25, 0.75]" in told and 'the one\ncolumn of a .tsv is called "label"' in told
     said = say("recipes", "dem_vea")
     assert said.code == 1 and "did you mean 'dem_vae'?" in said.err
 
