@@ -86,6 +86,21 @@ def test_bars_are_reconstruction_and_kl_end_to_end(a_run):
     assert "true entropy 11.50" in [line.get_label() for line in axes.get_lines()]
 
 
+def test_documents_have_their_perplexity_per_corpus_and_are_not_mixed_with_sentences(a_run):
+    document = {
+        "reconstruction_nats_per_sentence": 600.0,
+        "kl_nats_per_sentence": 20.0,
+        "perplexity_corpus_elbo": 900.0,
+    }
+    (axes,) = figures.tradeoff({"a": document, "b": document}).axes
+    assert axes.texts[0].get_text() == "620.00 = 600.00 + 20.00   perplexity 900"
+    assert axes.get_xlabel() == "nats a document"
+    with pytest.raises(
+        ValueError, match=r"'a' is of sentences and 'b' is of documents: .* so their nats do not compare"
+    ):
+        figures.tradeoff({"a": a_run(), "b": document})
+
+
 def test_what_has_no_bars(a_run):
     with pytest.raises(ValueError, match="no run came"):
         figures.tradeoff([])
