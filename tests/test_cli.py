@@ -339,6 +339,7 @@ def test_compare_puts_runs_in_a_table_and_a_picture(run: Path, text_file: Path, 
     picture = tmp_path / "compare.png"
     said = say("compare", run, other, "--output", picture)
     assert said.code == 0 and "gm_vae" in said.out and picture.stat().st_size > 1000
+    assert "on the validation split, in nats a sentence" in said.out
     assert list(say("compare", run, other, "--json").json) == [str(run), str(other)]
     assert say("compare", run).code == 1
     said = say("compare", run, other, "--against", "dispersion")
