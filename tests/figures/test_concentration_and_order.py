@@ -64,6 +64,14 @@ def test_nothing_to_draw_and_two_ways_of_exchange():
         figures.order_sensitivity({})
     with pytest.raises(ValueError, match="different ways, adjacent and rows"):
         figures.order_sensitivity({"one": measured(), "other": measured(how="rows")})
+    with pytest.raises(ValueError, match=r"'a' is str, but what was measured is drawn: give \{'a': run\.order_sens"):
+        figures.order_sensitivity({"a": "a run"})  # pyright: ignore[reportArgumentType]
+
+
+def test_no_band_is_cut():
+    wide = measured((0.999, 1.0, 0.998), standard_errors=(0.001, 0.0, 0.01))
+    (axes,) = figures.order_sensitivity({"one": wide}).axes
+    assert axes.get_ylim()[0] < 0.998 - 2 * 0.01
 
 
 # What is paid.
@@ -156,6 +164,10 @@ def test_the_lines_are_exact_and_as_released_and_dots_are_the_concentrations():
         assert kl.tolist() == [row.kl_as_released for row in concentrated(dimension, k.tolist())]
     with pytest.raises(ValueError, match="a dimension and a concentration are needed"):
         figures.concentration(())
+    with pytest.raises(ValueError, match="concentration -1 came, but each is at least 0"):
+        figures.concentration((25,), (5, -1))
+    with pytest.raises(ValueError, match="dimension 1 came, but each is at least 2"):
+        figures.concentration((1,))
 
 
 # The heat map.
