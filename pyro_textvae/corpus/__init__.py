@@ -170,7 +170,10 @@ class Corpus:
 
     def describe(self) -> str:
         """What was read, how it was split, and what was truncated, skipped or unknown, in a few lines."""
-        lines = [f"{self.name}: {len(self.vocabulary):,} words in the vocabulary, from {self.source}"]
+        words = len(self.vocabulary) - len(SPECIALS)
+        lines = [
+            f"{self.name}: {words:,} words in the vocabulary (and {len(SPECIALS)} special ones), from {self.source}"
+        ]
         longest = self.options["max_length"]
         for name, n in self.counts.items():
             cut = "none cut" if longest is None else f"{n['truncated']:,} sentences cut to {longest} words"
