@@ -20,6 +20,7 @@ from pyro_textvae.cli.arguments import State
 from pyro_textvae.evaluation import generated
 from pyro_textvae.evaluation.verdict import State as VerdictState
 from pyro_textvae.options import fits
+from pyro_textvae.tables import TABLES
 from pyro_textvae.training import Diverged, Training
 from tests.tiny import some_texts, train_tiny
 
@@ -135,6 +136,11 @@ def test_recipes_lists_every_recipe_with_its_summary_and_its_options(say):
     assert "gamma=0.7" in said.out
     listed = say("recipes", "--json").json
     assert list(listed) == list(recipes()) and listed["bn_vae"]["options"] == {"gamma": 0.7}
+
+
+def test_the_help_of_table_names_every_protocol_of_a_table(say):
+    said = say("table", "--help").out.rpartition("--protocol")[2].partition("--rows")[0]
+    assert all(protocol in said for each in TABLES.values() for protocol in each.protocols)
 
 
 def test_one_recipe_is_explained_in_full(say):

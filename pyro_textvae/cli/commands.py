@@ -203,7 +203,8 @@ def table(
         data: a folder with train, valid and test; or whatever 'train' takes that has a test split
         output: the directory of the table and its runs; without one it goes to runs/TABLE
         budget: how large and how long: smoke (does it work? in minutes), small (for a CPU), paper (for a GPU)
-        protocol: how all of it is optimised: modern (AdamW; the default) or zhu2020 (the paper's own)
+        protocol: how all of it is optimised: modern (AdamW; the default) or the paper's own: zhu2020, shi2020, xu2018,
+            of xu2018-20ng xu2018_nvdm
         rows: only these, with commas between: "VAE,BN-VAE (0.7)"
         seeds: runs of each row; by default 3 of the rows that matter most and 1 of the others
         samples: importance samples of the NLL, or labelled subsets (default: the budget's)
