@@ -386,8 +386,8 @@ class Run:
 
         A split's measures go to evaluation.json, in place of all that was measured on it before.
 
-        data       what train() takes, a path, a list of texts or `Bags`, read in the run's own vocabulary: of several
-                   parts, such as a folder's, the one that `split` names
+        data       what train() takes, such as a path, a list of texts, (texts, labels) or `Bags`, read in the run's own
+                   vocabulary: of several parts, such as a folder's, the one that `split` names
 
         samples    importance samples from q(z|x) for the importance-weighted bound; 0 leaves it out
         tempered   the same, of samples from q(z|x), its flatter relatives and the prior: tighter by nats where q is
@@ -681,7 +681,8 @@ class Run:
 
     def _given(self, data: Any, split: str, labels: Sequence[str] | None = None) -> Split:
         """Data as train() takes it, encoded as the corpus was; of a model that is told a label, with its column."""
-        if isinstance(data, str | os.PathLike | Bags | Mapping):
+        pair = isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], str)  # (texts, labels)
+        if pair or isinstance(data, str | os.PathLike | Bags | Mapping):
             told = self.told_label if labels is None else None
             columns = read_json(self.directory / "corpus.json")["options"]["label_columns"]
             text = find(data, () if told is None else None if columns is None else tuple(columns))

@@ -384,7 +384,7 @@ def test_a_run_of_bags_encodes_samples_evaluates_and_reports(name, tmp_path):
         run.evaluate_generation()
 
 
-def test_a_run_of_bags_in_memory_takes_its_data_again(tmp_path):
+def test_a_run_of_bags_in_memory_takes_its_data_again(tmp_path, capsys):
     words = ["red", "rose", "bee", "hum"]
     bags = Bags(np.array([[2, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 1, 1, 3]] * 5), words)
     trained = train_tiny("g_nvdm", tmp_path, {"train": bags, "valid": bags}, epochs=1)
@@ -392,6 +392,7 @@ def test_a_run_of_bags_in_memory_takes_its_data_again(tmp_path):
     run = Run(tmp_path)
     with pytest.raises(ValueError, match=r"pass them to evaluate\(data=\.\.\.\), describe_topics\(data=\.\.\.\)"):
         run.describe_topics(words=3)
+    assert main(["topics", str(tmp_path)]) == 1 and "'topics RUN --data FILE'" in capsys.readouterr().err
     (tmp_path / "vocab.txt").write_text("\n".join(["hum", "unheard", *words[:3]]))
     rows = ["1 3:2 4:1", "1 5:1 1:1", "1 3:1 4:1", "1 4:1 5:1 1:3"] * 5
     (tmp_path / "own.feat").write_text("\n".join(rows))

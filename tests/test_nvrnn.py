@@ -434,6 +434,7 @@ def test_a_file_brings_the_label_that_a_model_is_told(runs, tmp_path):
     expected = run.evaluate(data=TEXTS[:9], labels=STARS[:9])
     (tmp_path / "own.tsv").write_text("".join(f"{label}\t{text}\n" for label, text in some))
     (tmp_path / "own.jsonl").write_text("".join(json.dumps({"text": t, "label": label}) + "\n" for label, t in some))
+    assert run.evaluate(data=(TEXTS[:9], STARS[:9])) == expected
     for name in ("own.tsv", "own.jsonl"):
         assert run.evaluate(data=tmp_path / name) == expected
         assert commands.evaluate(run.directory, data=str(tmp_path / name)).data == expected
