@@ -44,8 +44,8 @@ class Label(nn.Module):
         """The vectors of a batch's labels, (B, width)."""
         if self.column not in batch.labels:
             raise ValueError(
-                f"these sentences came without the label {self.column!r}, which this model's encoder and decoder are "
-                "told: give the label of each with labels=[...], or sentences of a corpus that has them"
+                f"the batch has no labels {self.column!r}, which this model's encoder and decoder are told: collate it "
+                f"with labels={{{self.column!r}: [...]}}, or take it from a corpus that has them"
             )
         return self.vectors(batch.labels[self.column])
 

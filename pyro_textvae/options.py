@@ -65,6 +65,8 @@ def describe(kind: Any) -> str:
         return " or ".join(describe(each) for each in get_args(kind))
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
+    if get_origin(kind) is Sequence and get_args(kind) == (float,):
+        return "a list of numbers such as [0.25, 0.75]"
     if get_origin(kind) is Sequence:
         return 'a list such as ["act", "emotion"]'
     words = {int: "a whole number", float: "a number", bool: "true or false", type(None): "None", str: "a string"}

@@ -491,7 +491,8 @@ def nvrnn(
 
     `bag_of_words` tells the decoder the mean of the sentence's word embeddings, `label` (a column of the corpus)
     encoder and decoder a label. Then all that is reported is of p(x | bag of x, label), and compares with `nvrnn_lm`
-    told the same. `label_shares`, how often each class comes, train() counts.
+    told the same. label="stars" names the column: a field beside "text" in a .jsonl; the one column of a .tsv is called
+    "label", or as `label_columns` names it. `label_shares`, how often each class comes, train() counts.
 
     The KL's weight rises in `warm_up` updates from 0 (sigmoid: 0.007) to `beta` (0.993 of it); 0: it is `beta` from the
     start. Of the released weights, "sigmoid" over 20 epochs of updates is code 2, "linear" code 1; codes 3 and 4 are a
@@ -534,7 +535,10 @@ def vmf_nvrnn(
     concentrations="clipped"   the same as a line, cut to 10 to 150 as released
 
     gradient="detached" takes a learnt one's gradient through the draw away, as released: the KL alone then moves it,
-    down (LearntVonMisesFisherPosterior). The other options are `nvrnn`'s.
+    down (LearntVonMisesFisherPosterior).
+
+    label="stars" names the label column that encoder and decoder are told: a field beside "text" in a .jsonl; the one
+    column of a .tsv is called "label", or as `label_columns` names it. The other options are `nvrnn`'s.
     """
     for name, value, known in (
         ("concentrations", concentrations, ("fixed", "softplus", "clipped")),

@@ -19,7 +19,7 @@ Nothing in it is a pickle: opening a run of somebody else runs no code of theirs
 import hashlib
 import json
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,8 @@ from torch import Tensor
 
 from pyro_textvae.batch import Batch
 from pyro_textvae.checkpoint import FORMAT, load_tensors, read_json, write_atomically, write_json
-from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
+from pyro_textvae.corpus import UNK, Bags, Corpus, Split, Vocabulary
+from pyro_textvae.corpus.sources import find
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import (
     BagOfWordsProbe,
@@ -53,7 +54,7 @@ from pyro_textvae.evaluation.codes import classes_of, draw_codes, evaluating, me
 from pyro_textvae.evaluation.generation import Decoding
 from pyro_textvae.evaluation.interpretation import Components, describe_components
 from pyro_textvae.evaluation.reconstruction import From
-from pyro_textvae.evaluation.topics import Topics, describe_topics
+from pyro_textvae.evaluation.topics import Topics, describe_topics, need_topics
 from pyro_textvae.priors import Mixture, WithClasses
 from pyro_textvae.recipes import Recipe, recipes
 from pyro_textvae.size import Size
@@ -110,6 +111,11 @@ class Run:
         """The recipe's name."""
         return self.recipe["recipe"]
 
+    @property
+    def told_label(self) -> str | None:
+        """The label column that encoder and decoder are told, if any."""
+        return self.recipe["options"].get("label")
+
     @cached_property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.load(self.directory / "vocabulary.json")
@@ -158,7 +164,8 @@ class Run:
         if recorded["data"] is None:
             raise ValueError(
                 "this run was trained on texts in memory, which it does not keep: pass them to "
-                "evaluate(data=...), classify(texts, labels) or order_sensitivity(texts), or train from a file"
+                "evaluate(data=...), describe_topics(data=...), classify(texts, labels) or order_sensitivity(texts), "
+                "or train from a file"
             )
         corpus = Corpus.open(recorded["data"], **recorded["options"])
         if corpus.sha256 != recorded["sha256"]:
@@ -200,7 +207,8 @@ class Run:
         metrics = self.metrics
         if not metrics:
             raise ValueError(f"{self.directory} has not been evaluated: call run.evaluate() first")
-        found = judge(metrics.get("valid") or next(iter(metrics.values())))
+        settings = self.recipe["size"] | self.recipe["options"] | {"recipe": self.name}
+        found = judge(metrics.get("valid") or next(iter(metrics.values())), settings)
         select = SELECTED_BY[self.recipe["training"]["select"]]
         longer = train_longer([row[select] for row in self.history if row.get("schedules_ended", True)])
         advice = found.advice + (f"; and {longer}" if longer else "")
@@ -263,13 +271,15 @@ class Run:
             seed=seed,
         )
 
-    def describe_topics(self, split: str = "train", *, words: int = 10) -> Topics:
+    def describe_topics(self, split: str = "train", *, words: int = 10, data: Any = None) -> Topics:
         """What each number of a document model's code is about: its `words` words and their coherence, the NPMI of
-        sharing documents of the split; prints as a page.
+        sharing documents of the split, or of `data` as evaluate() takes it; prints as a page.
 
         Raises ValueError for a model of sentences.
         """
-        return describe_topics(self.vae, self.vocabulary, self.corpus.split(split), words)
+        need_topics(self.vae)  # before documents are asked for
+        documents = self.corpus.split(split) if data is None else self._given(data, split)
+        return describe_topics(self.vae, self.vocabulary, documents, words)
 
     # Numbers in, texts out.
 
@@ -343,6 +353,8 @@ class Run:
             raise ValueError(f"{steps} steps were asked for, but a path has at least its two ends")
         if isinstance(a, str) and isinstance(b, str) and variable is not None:
             raise ValueError(f"variable={variable} came, but both ends are texts: it is of a component, a number")
+        if label is None and (isinstance(a, str) or isinstance(b, str)):
+            self._need_label("that of both with label=...")
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
             ends = self._ends((a, b), variable, label)
@@ -370,9 +382,12 @@ class Run:
         labels: Sequence[str] | None = None,
         batch_size: int = 64,
     ) -> dict[str, float]:
-        """Measure the best weights on a split or on a list of texts, `data`.
+        """Measure the best weights on a split of the run's corpus, or on `data`.
 
         A split's measures go to evaluation.json, in place of all that was measured on it before.
+
+        data       what train() takes, such as a path, a list of texts, (texts, labels) or `Bags`, read in the run's own
+                   vocabulary: of several parts, such as a folder's, the one that `split` names
 
         samples    importance samples from q(z|x) for the importance-weighted bound; 0 leaves it out
         tempered   the same, of samples from q(z|x), its flatter relatives and the prior: tighter by nats where q is
@@ -382,7 +397,7 @@ class Run:
         bleu_from  decode the posterior's "mean", or one z "drawn" from it
         released_draws   also the estimator released with Xu & Durrett 2018, from the mean of so many z's: no bound, as
                          its names say. None: 3 of a run that was trained with it, none of others
-        labels     those of `data`, for a model that is told a label
+        labels     those of `data`, for a model that is told a label; of a .tsv or .jsonl it reads them itself
         """
         if released_draws is None:
             trained_with = self.recipe["options"].get("estimator") == "xu2018_released"
@@ -400,7 +415,7 @@ class Run:
             batch_size=batch_size,
         )
         if data is not None:
-            return evaluate(self.vae, self._split(data, labels), **more)
+            return evaluate(self.vae, self._given(data, split, labels), **more)
         measured = evaluate(
             self.vae,
             self.corpus.split(split),
@@ -509,9 +524,9 @@ class Run:
         if texts is not None:
             if column is not None:
                 raise ValueError("'column' is of the run's corpus, but texts came: pass their labels, and no column")
-            if self._told_label is not None:
+            if self.told_label is not None:
                 raise ValueError(
-                    f"the encoder of this {self.name!r} is told the label {self._told_label!r}, which your texts come "
+                    f"the encoder of this {self.name!r} is told the label {self.told_label!r}, which your texts come "
                     "without: classify by a column of its corpus, or with a run trained without it"
                 )
             task = classification.Labelled.of_texts(texts, labels, test, self._split)
@@ -519,7 +534,7 @@ class Run:
             raise ValueError("labels or a test set came without texts: pass classify(texts, labels), or a column alone")
         else:
             task = classification.Labelled.of_corpus(self.corpus, column)
-            if task.column == self._told_label:
+            if task.column == self.told_label:
                 raise ValueError(
                     f"the encoder of this {self.name!r} is told the label {task.column!r}, so to predict it from the "
                     "code shows nothing: take another column, or a run trained without it"
@@ -617,20 +632,28 @@ class Run:
         if not isinstance(self.vae.prior, WithClasses):
             raise ValueError(f"a {self.name!r} has no components to assign texts to: train a mixture such as 'dem_vae'")
 
+    def _need_label(self, which: str) -> None:
+        """Raises ValueError, saying which to give, where the model is told a label that did not come."""
+        if self.told_label is not None:
+            raise ValueError(
+                f"these sentences came without the label {self.told_label!r}, which this model's encoder and decoder "
+                f"are told: give {which}; it has {', '.join(map(repr, self._classes))}"
+            )
+
     @property
-    def _told_label(self) -> str | None:
-        """The label column that encoder and decoder are told, if any."""
-        return self.recipe["options"].get("label")
+    def _classes(self) -> list[str]:
+        """The names of the classes of the label that the model is told."""
+        return read_json(self.directory / "corpus.json")["label_names"][self.told_label]
 
     def _classes_told(self, labels: Sequence[str]) -> np.ndarray:
         """Labels by their names to the classes of the column that the model is told, (N,)."""
-        if self._told_label is None:
+        if self.told_label is None:
             raise ValueError(f"labels came, but this {self.name!r} is told none: leave them out")
-        names: list[str] = read_json(self.directory / "corpus.json")["label_names"][self._told_label]
+        names = self._classes
         for label in labels:
             if label not in names:
                 raise ValueError(
-                    f"{label!r} is no class of {self._told_label!r}{did_you_mean(str(label), names)}: it has "
+                    f"{label!r} is no class of {self.told_label!r}{did_you_mean(str(label), names)}: it has "
                     f"{', '.join(map(repr, names))}"
                 )
         return np.array([names.index(label) for label in labels], np.int64)
@@ -649,11 +672,46 @@ class Run:
         if not len(split):
             raise ValueError("an empty list came, but at least one text is needed")
         if labels is None:
+            self._need_label("the label of each with labels=[...]")
             return split
         if isinstance(labels, str) or len(labels) != len(split):
             raise ValueError(f"labels={labels!r} came for {len(split)} texts: give a list, one label for each text")
         classes = self._classes_told(labels)
-        return replace(split, labels={self._told_label: classes})
+        return replace(split, labels={self.told_label: classes})
+
+    def _given(self, data: Any, split: str, labels: Sequence[str] | None = None) -> Split:
+        """Data as train() takes it, encoded as the corpus was; of a model that is told a label, with its column."""
+        pair = isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], str)  # (texts, labels)
+        if pair or isinstance(data, str | os.PathLike | Bags | Mapping):
+            told = self.told_label if labels is None else None
+            columns = read_json(self.directory / "corpus.json")["options"]["label_columns"]
+            text = find(data, () if told is None else None if columns is None else tuple(columns))
+            if self.vae.decoder.ordered and not text.ordered:
+                raise ValueError(
+                    f"{text.source}: word counts came, but {self.name!r} reads words in their order, which counts do "
+                    "not have: give text, or a run of bags such as 'g_nvdm'"
+                )
+            records = text.part(split)
+            if told is not None:
+                labels = [self._label_of(record.labels, told, text.source) for record in records]
+            data = [" ".join(record.words) for record in records]
+        found = self._split(data, labels)
+        if not self.vae.decoder.ordered and len(empty := found.without_known_words()):
+            raise ValueError(
+                f"{len(empty)} of {len(found)} documents have no word that the run's vocabulary knows, such as "
+                f"document {empty[0]} (counted from 0), and a bag of none says nothing: leave them out"
+            )
+        return found
+
+    def _label_of(self, labels: Mapping[str, str], told: str, where: str) -> str:
+        """What a record says of the label that the model is told; of one column, whatever it is called."""
+        label = labels.get(told) or (next(iter(labels.values())) if len(labels) == 1 else None)
+        if label is None:
+            raise ValueError(
+                f"{where} has a sentence without the label {told!r}, which encoder and decoder of this {self.name!r} "
+                f"are told: give a .tsv or .jsonl with that column, and a label for each"
+            )
+        return label
 
     def _batches(self, texts: Sequence[str], labels: Sequence[str] | None = None) -> list[Batch]:
         texts = texts if isinstance(texts, str) else list(texts)

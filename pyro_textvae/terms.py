@@ -269,6 +269,9 @@ class Information(Term):
 
 CONSTRAINED = ("kl", "information")
 
+LN_OF_THE_LARGEST_BATCH = math.log(10_000)
+"""Nats: to show more, a batch would need more sentences than anyone takes."""
+
 
 @dataclass(frozen=True)
 class MIConstraint(Term):
@@ -299,10 +302,11 @@ class MIConstraint(Term):
 
     def check_batches(self, sentences: int) -> None:
         if self.of == "information" and self.nats >= math.log(sentences):
+            enough = f"batches of more than {math.floor(math.exp(min(self.nats, 20)))} sentences"
             raise ValueError(
                 f"'nats' is {self.nats!r}, but the information that a batch of {sentences} sentences shows is less "
-                f"than ln {sentences} = {math.log(sentences):.2f}: ask for less, or take batches of more than "
-                f"{math.exp(min(self.nats, 20)):.0f}"
+                f"than ln {sentences} = {math.log(sentences):.2f}: ask for less"
+                + (f", or take {enough}" if self.nats < LN_OF_THE_LARGEST_BATCH else "")
             )
 
     def __call__(self, draw: Draw) -> Tensor:

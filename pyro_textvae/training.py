@@ -20,7 +20,7 @@ from tqdm import tqdm
 from pyro_textvae import protocols
 from pyro_textvae.batch import Batches
 from pyro_textvae.checkpoint import FORMAT, read_json, write_json
-from pyro_textvae.corpus import NAMED, TOYS, UNK, Corpus
+from pyro_textvae.corpus import NAMED, TOYS, Corpus
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import CollapseWarning
 from pyro_textvae.loop import Diverged, Loop, Training
@@ -104,6 +104,11 @@ def train(
         normalised = _check_batches(recipe, corpus, training)
         if not recipe.vae.decoder.ordered:
             _check_documents(corpus)
+        elif not corpus.ordered:
+            raise ValueError(
+                f"{corpus.source}: word counts came, but {model!r} reads words in their order, which counts do not "
+                f"have: give text, or train {', '.join(map(repr, sorted(recipes().of_bags)))}"
+            )
         _check_components(recipe.vae, corpus, settings["options"])
         width = width_of(recipe.vae)
         if training.watch and not recipe.vae.prior.code:
@@ -390,8 +395,7 @@ def _check_batches(recipe: Recipe, corpus: Corpus, training: Training) -> bool:
 def _check_documents(corpus: Corpus) -> None:
     """Refuse a corpus with a document that has no known word: a bag of nothing."""
     for name, split in corpus.splits.items():
-        known = np.add.reduceat(split.tokens > UNK, split.offsets[:-1], dtype=np.int64)
-        empty = np.flatnonzero(known == 0)
+        empty = split.without_known_words()
         if len(empty):
             some = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
             raise ValueError(

@@ -328,8 +328,10 @@ def test_a_single_string_where_texts_are_expected(runs):
     for use in (runs["vae"].encode, runs["dem_vae"].assign, runs["vae"].reconstruct):
         with pytest.raises(ValueError, match=r"one string came where a list of texts was expected: give \[text\]"):
             use("w1 w2")
-    with pytest.raises(ValueError, match="one string came where a list of texts was expected"):
+    with pytest.raises(FileNotFoundError, match=r"reviews\.txt does not exist"):  # what is evaluated may be a file
         runs["vae"].evaluate(data="reviews.txt")
+    with pytest.raises(ValueError, match="unknown corpus 'w1 w2': there is no file or folder of that name"):
+        runs["vae"].evaluate(data="w1 w2")
 
 
 def test_something_else_than_texts(runs):

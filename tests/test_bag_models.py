@@ -16,12 +16,14 @@ from torch import Tensor
 
 from pyro_textvae import loop
 from pyro_textvae.batch import Batch, Batches
-from pyro_textvae.corpus import EOS, UNK
+from pyro_textvae.cli import main
+from pyro_textvae.corpus import EOS, UNK, Bags
 from pyro_textvae.decoders import BagOfWordsDecoder, HiddenBagOfWordsDecoder
 from pyro_textvae.encoders import BagOfWordsEncoder
 from pyro_textvae.evaluation.generation import beam, greedy, sample, write
 from pyro_textvae.objective import LeaveOneOutELBO, Objective, TextELBO, leave_one_out
 from pyro_textvae.recipes import Recipe, recipes
+from pyro_textvae.run import Run
 from pyro_textvae.terms import KL, FreeBits, Reconstruction
 from pyro_textvae.updates import Alternating
 from pyro_textvae.vae import MAX_PLATE_NESTING, TextVAE
@@ -328,6 +330,12 @@ def test_a_document_without_a_known_word_is_refused_before_training(tmp_path):
     train_tiny("vae", tmp_path / "run", texts, min_count=2, epochs=1)  # <unk> is a word of a sentence
 
 
+def test_a_matrix_of_counts_is_refused_by_a_model_of_sentences(tmp_path):
+    with pytest.raises(ValueError, match=r"counts came, but 'vae' reads words in their order.*train .*'g_nvdm'"):
+        train_tiny("vae", tmp_path / "run", Bags(np.eye(4, dtype=int), ["red", "rose", "bee", "hum"]))
+    assert not (tmp_path / "run").exists()
+
+
 def test_batches_of_bags_are_drawn_whatever_their_length(tmp_path, monkeypatch):
     asked = []
 
@@ -365,6 +373,7 @@ def test_a_run_of_bags_encodes_samples_evaluates_and_reports(name, tmp_path):
     assert len(set(words)) == len(words) == 5
     assert len(run.interpolate(text, some_texts()[1], steps=3)) == 3
     assert (run.directory / "report.md").exists() and run.figures()
+    assert not any(name in run.verdict.advice for name in ("bn_vae", "lstm_lm", "dropout"))
     metrics = run.evaluate("test", samples=4)
     assert "perplexity_elbo" not in metrics and metrics["perplexity_per_document_importance_weighted"] > 1
     with pytest.raises(ValueError, match="swaps was asked for, but a bag of words has no order"):
@@ -373,6 +382,27 @@ def test_a_run_of_bags_encodes_samples_evaluates_and_reports(name, tmp_path):
         run.evaluate("test", bleu="greedy")
     with pytest.raises(ValueError, match="a model of bags of words writes no sentences"):
         run.evaluate_generation()
+
+
+def test_a_run_of_bags_in_memory_takes_its_data_again(tmp_path, capsys):
+    words = ["red", "rose", "bee", "hum"]
+    bags = Bags(np.array([[2, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 1, 1, 3]] * 5), words)
+    trained = train_tiny("g_nvdm", tmp_path, {"train": bags, "valid": bags}, epochs=1)
+    expected = trained.describe_topics(words=3), trained.evaluate("valid")
+    run = Run(tmp_path)
+    with pytest.raises(ValueError, match=r"pass them to evaluate\(data=\.\.\.\), describe_topics\(data=\.\.\.\)"):
+        run.describe_topics(words=3)
+    assert main(["topics", str(tmp_path)]) == 1 and "'topics RUN --data FILE'" in capsys.readouterr().err
+    (tmp_path / "vocab.txt").write_text("\n".join(["hum", "unheard", *words[:3]]))
+    rows = ["1 3:2 4:1", "1 5:1 1:1", "1 3:1 4:1", "1 4:1 5:1 1:3"] * 5
+    (tmp_path / "own.feat").write_text("\n".join(rows))
+    texts = ["rose red red", "hum bee", "red rose", "hum hum hum bee rose"] * 5
+    for data in (bags, tmp_path / "own.feat", texts, {"train": bags, "test": bags}):
+        assert run.describe_topics(words=3, data=data) == expected[0]
+        assert run.evaluate(data=data) == pytest.approx(expected[1])
+    assert main(["topics", str(tmp_path), "--words", "3", "--data", str(tmp_path / "own.feat")]) == 0
+    with pytest.raises(ValueError, match="1 of 2 documents have no word that the run's vocabulary knows, such"):
+        run.evaluate(data=["red rose", "unheard"])
 
 
 @pytest.mark.parametrize(

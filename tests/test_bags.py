@@ -39,6 +39,7 @@ def test_a_feat_file_is_documents_of_words_each_as_often_as_it_is_counted(folder
     assert corpus.counts["test"] == {"sentences": 2, "tokens": 4, "truncated": 0, "empty": 1, "unknown": 0}
     assert corpus.options["max_length"] is None
     assert "none cut" in corpus.describe()
+    assert f"{len(corpus.vocabulary) - 4} words in the vocabulary (and 4 special" in corpus.describe()
 
 
 def test_a_single_feat_file_is_split_and_its_label_column_is_named_or_left_out(folder):

@@ -20,6 +20,7 @@ from pyro_textvae.cli.arguments import State
 from pyro_textvae.evaluation import generated
 from pyro_textvae.evaluation.verdict import State as VerdictState
 from pyro_textvae.options import fits
+from pyro_textvae.tables import TABLES
 from pyro_textvae.training import Diverged, Training
 from tests.tiny import some_texts, train_tiny
 
@@ -137,9 +138,16 @@ def test_recipes_lists_every_recipe_with_its_summary_and_its_options(say):
     assert list(listed) == list(recipes()) and listed["bn_vae"]["options"] == {"gamma": 0.7}
 
 
+def test_the_help_of_table_names_every_protocol_of_a_table(say):
+    said = say("table", "--help").out.rpartition("--protocol")[2].partition("--rows")[0]
+    assert all(protocol in said for each in TABLES.values() for protocol in each.protocols)
+
+
 def test_one_recipe_is_explained_in_full(say):
     said = say("recipes", "dem_vae")
     assert all(each in said.out for each in ("two concentrations", "'gaussian' or 'shared variance'", "hidden=128"))
+    told = say("recipes", "vmf_nvrnn").out
+    assert "numbers such as [0.25, 0.75]" in told and 'the one\ncolumn of a .tsv is called "label"' in told
     said = say("recipes", "dem_vea")
     assert said.code == 1 and "did you mean 'dem_vae'?" in said.err
 
@@ -209,6 +217,14 @@ def test_what_stops_a_training_is_said_without_traceback(error: Exception, monke
     monkeypatch.setattr("pyro_textvae.training.train", stop)
     said = say("train", "vae")
     assert said.code == 1 and said.err == f"error: {error}\n"
+
+
+def test_what_pyro_adds_to_a_message_is_not_said(monkeypatch: pytest.MonkeyPatch, say):
+    def stop(*_: Any, **__: Any) -> None:
+        raise ValueError("no such class: take\nanother\nTrace Shapes:\n Param Sites:\nSample Sites:")
+
+    monkeypatch.setattr("pyro_textvae.training.train", stop)
+    assert say("train", "vae").err == "error: no such class: take another\n"
 
 
 def test_an_error_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
@@ -301,6 +317,21 @@ def test_evaluate_prints_metrics_of_a_split_or_of_a_file(run: Path, tmp_path: Pa
     assert say("evaluate", run, "--data", tmp_path / "absent.txt").code == 1
 
 
+def test_evaluate_reads_a_file_as_training_does(run: Path, text_file: Path, tmp_path: Path, say):
+    texts = [line.split("\t")[1] for line in text_file.read_text().splitlines()]
+    (tmp_path / "own.txt").write_text("\n\n".join(texts))
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps({"text": text, "theme": 1}) + "\n" for text in texts))
+    plain = say("evaluate", run, "--data", tmp_path / "own.txt", "--json").json
+    for path in (text_file, tmp_path / "own.jsonl"):
+        assert say("evaluate", run, "--data", path, "--json").json == plain
+    (tmp_path / "vocab.txt").write_text("w1\nw2\n")
+    (tmp_path / "own.feat").write_text("1 1:2 2:1\n")
+    said = say("evaluate", run, "--data", tmp_path / "own.feat")
+    assert said.code == 1 and "word counts came, but 'dem_vae' reads words in their order" in said.err
+    (tmp_path / "own.csv").write_text("w1 w2\n")
+    assert "ends in '.csv', but expected .txt, .tsv" in say("evaluate", run, "--data", tmp_path / "own.csv").err
+
+
 def test_report_and_figures_say_what_they_wrote(run: Path, say):
     assert Path(say("report", run).out.strip()) == run / "report.md"
     assert Path(say("report", run, "--json").json["report"]).exists()
@@ -314,6 +345,7 @@ def test_compare_puts_runs_in_a_table_and_a_picture(run: Path, text_file: Path, 
     picture = tmp_path / "compare.png"
     said = say("compare", run, other, "--output", picture)
     assert said.code == 0 and "gm_vae" in said.out and picture.stat().st_size > 1000
+    assert "on the validation split, in nats a sentence" in said.out
     assert list(say("compare", run, other, "--json").json) == [str(run), str(other)]
     assert say("compare", run).code == 1
     said = say("compare", run, other, "--against", "dispersion")

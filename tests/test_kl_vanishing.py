@@ -206,6 +206,10 @@ def test_a_batch_that_cannot_show_so_much_is_refused_and_a_mean_kl_has_no_such_l
     MIConstraint(nats=2.7, of="information").check_batches(16)
     with pytest.raises(ValueError, match=r"less than ln 16 = 2.77: ask for less, or take batches of more than 18"):
         MIConstraint(nats=2.9, of="information").check_batches(16)
+    with pytest.raises(ValueError, match=r"take batches of more than 19 sentences$"):  # e^2.98 is 19.7
+        MIConstraint(nats=2.98, of="information").check_batches(16)
+    with pytest.raises(ValueError, match=r"less than ln 16 = 2.77: ask for less$"):  # no batch has e^50
+        MIConstraint(nats=50.0, of="information").check_batches(16)
     for wrong in (dict(nats=0.0), dict(nats=math.inf), dict(weight=-1.0), dict(of="mi")):
         with pytest.raises(ValueError, match=r"'nats' is|the weight of the constraint is -1|'of' is 'mi'"):
             MIConstraint(**wrong)  # pyright: ignore[reportArgumentType]

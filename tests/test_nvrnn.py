@@ -1,4 +1,5 @@
 import itertools
+import json
 from typing import Any
 
 import mpmath
@@ -11,7 +12,7 @@ from tiny import some_texts, train_tiny
 from torch.distributions import kl_divergence
 
 from pyro_textvae.batch import Batch
-from pyro_textvae.cli import commands
+from pyro_textvae.cli import commands, main
 from pyro_textvae.corpus import BOS, EOS, UNK
 from pyro_textvae.distributions import HypersphericalUniform, VonMisesFisher
 from pyro_textvae.nvrnn import Label, NVRNNDecoder, NVRNNEncoder
@@ -412,6 +413,40 @@ def test_texts_come_with_the_label_that_a_model_is_told(runs):
     assert run.order_sensitivity(some, labels=labels, probabilities=(0.0,)).cosines == (1.0,)
     with pytest.raises(ValueError, match="labels came without texts"):
         run.order_sensitivity(labels=labels)
+
+
+def test_who_is_asked_for_a_label_is_told_how_to_give_it(runs, capsys):
+    run, where = runs["told"], str(runs["told"].directory)
+    with pytest.raises(ValueError, match=r"give that of both with label=\.\.\.; it has 'five', 'two'$"):
+        run.interpolate(*TEXTS[:2])
+    with pytest.raises(ValueError, match=r"give the label of each with labels=\[\.\.\.\]; it has 'five', 'two'$"):
+        run.order_sensitivity(TEXTS[:2])
+    for words in (["encode", where, TEXTS[0]], ["reconstruct", where, TEXTS[0]], ["interpolate", where, *TEXTS[:2]]):
+        assert main(words) == 1
+        said = capsys.readouterr().err
+        assert "with --label; it has 'five', 'two'" in said and "label=" not in said and "labels=" not in said
+        assert main([*words, "--label", "two"]) == 0
+    assert commands.interpolate(run.directory, *TEXTS[:2], label="two").data == run.interpolate(*TEXTS[:2], label="two")
+
+
+def test_a_file_brings_the_label_that_a_model_is_told(runs, tmp_path):
+    run, some = runs["told"], list(zip(STARS[:9], TEXTS[:9], strict=True))
+    expected = run.evaluate(data=TEXTS[:9], labels=STARS[:9])
+    (tmp_path / "own.tsv").write_text("".join(f"{label}\t{text}\n" for label, text in some))
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps({"text": t, "label": label}) + "\n" for label, t in some))
+    assert run.evaluate(data=(TEXTS[:9], STARS[:9])) == expected
+    for name in ("own.tsv", "own.jsonl"):
+        assert run.evaluate(data=tmp_path / name) == expected
+        assert commands.evaluate(run.directory, data=str(tmp_path / name)).data == expected
+    assert run.evaluate(data=tmp_path / "own.tsv", labels=["two"] * 9) != expected
+    (tmp_path / "own.txt").write_text(TEXTS[0])
+    with pytest.raises(ValueError, match=r"own\.txt has a sentence without the label 'label', which encoder and"):
+        run.evaluate(data=tmp_path / "own.txt")
+    with pytest.raises(ValueError, match=r"which standard input does not say: give a \.tsv or \.jsonl"):
+        commands.evaluate(run.directory, data="-")
+    (tmp_path / "own.tsv").write_text(f"tow\t{TEXTS[0]}\n")
+    with pytest.raises(ValueError, match=r"'tow' is no class of 'label' \(did you mean 'two'\?\)"):
+        run.evaluate(data=tmp_path / "own.tsv")
 
 
 def test_the_released_estimator_is_not_of_a_model_without_a_code(runs):

@@ -98,11 +98,29 @@ def _run(name: str, arguments: list[str]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except _mistakes() as error:
-        _say("error: " + " ".join(str(error).replace("resume=True", "--resume").split()))
+        _say(f"error: {_in_shell(str(error))}")
         return WRONG_INPUT
     if answer.warning:
         _say(answer.warning)
     return answer.code
+
+
+IN_SHELL = {
+    "resume=True": "--resume",
+    "labels=[...]": "--label",
+    "label=...": "--label",
+    "evaluate(data=...)": "'evaluate RUN --data FILE'",
+    "describe_topics(data=...)": "'topics RUN --data FILE'",
+}
+"""What messages advise in Python -> what a shell takes."""
+
+
+def _in_shell(message: str) -> str:
+    """A message on one line, its advice as a shell takes it, without the shapes that Pyro adds to what a model says."""
+    message = message.partition("\nTrace Shapes:")[0]
+    for python, shell in IN_SHELL.items():
+        message = message.replace(python, shell)
+    return " ".join(message.split())
 
 
 def _mistakes() -> tuple[type[BaseException], ...]:

@@ -96,24 +96,19 @@ def one_thread() -> None:
         torch.set_num_threads(1)
 
 
-def read_texts(given: Sequence[str] | Path) -> list[str]:
-    """The texts on the command line, or one a line from standard input or from a file."""
-    if isinstance(given, Path) and str(given) != "-":
-        name, lines = str(given), _lines(given.open(encoding="utf-8"), str(given))
-    elif not isinstance(given, Path) and given:
+def read_texts(given: Sequence[str] = ()) -> list[str]:
+    """The texts on the command line, or one a line from standard input."""
+    if given:
         return list(given)
-    else:
-        if sys.stdin.isatty():
-            print("Reading texts, one a line; end with Ctrl-D.", file=sys.stderr)
-        name, lines = "standard input", _lines(sys.stdin, "standard input")
-    if not lines:
-        raise ValueError(f"no text came: {name} is empty; give texts in quotes, or one a line")
-    return lines
-
-
-def _lines(file: Any, name: str) -> list[str]:
+    if sys.stdin.isatty():
+        print("Reading texts, one a line; end with Ctrl-D.", file=sys.stderr)
     try:
-        with file:
-            return [line.rstrip("\r\n") for line in file]
+        with sys.stdin:
+            lines = [line.rstrip("\r\n") for line in sys.stdin]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is not UTF-8 text ({error}): convert it, for example with iconv -t UTF-8") from error
+        raise ValueError(
+            f"standard input is not UTF-8 text ({error}): convert it, for example with iconv -t UTF-8"
+        ) from error
+    if not lines:
+        raise ValueError("no text came: standard input is empty; give texts in quotes, or one a line")
+    return lines

@@ -203,7 +203,8 @@ def table(
         data: a folder with train, valid and test; or whatever 'train' takes that has a test split
         output: the directory of the table and its runs; without one it goes to runs/TABLE
         budget: how large and how long: smoke (does it work? in minutes), small (for a CPU), paper (for a GPU)
-        protocol: how all of it is optimised: modern (AdamW; the default) or zhu2020 (the paper's own)
+        protocol: how all of it is optimised: modern (AdamW; the default) or the paper's own: zhu2020, shi2020, xu2018,
+            of xu2018-20ng xu2018_nvdm
         rows: only these, with commas between: "VAE,BN-VAE (0.7)"
         seeds: runs of each row; by default 3 of the rows that matter most and 1 of the others
         samples: importance samples of the NLL, or labelled subsets (default: the budget's)
@@ -251,7 +252,7 @@ def evaluate(
     swaps: Annotated[tuple[int, ...], arg(metavar="N", help_behavior_hint="")] = (),
     bleu: Annotated[str | None, UNSET] = None,
     bleu_from: str = "mean",
-    data: Annotated[Path | None, UNSET] = None,
+    data: Annotated[str | None, UNSET] = None,
     batch_size: int = 64,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -265,11 +266,17 @@ def evaluate(
         swaps: also measure reconstruction after so many pairs of words were swapped in what is encoded: --swaps 1 2 4
         bleu: also measure BLEU of reconstructions, decoded by greedy, beam or sample; needs sacrebleu
         bleu_from: decode the 'mean' of the posterior, or a z 'drawn' from it
-        data: a text file of your own instead, a sentence a line; - is standard input
+        data: a file or folder of your own instead, as 'train' takes it, read in the run's words: the labels of a .tsv
+            or .jsonl go to a model that is told one; - is standard input, a sentence a line
         batch_size: sentences at a time
     """
-    texts = None if data is None else read_texts(data)
-    measured = open_run(run).evaluate(
+    opened = open_run(run)
+    if data == "-" and opened.told_label is not None:
+        raise ValueError(
+            f"{run} is told the label {opened.told_label!r} of each sentence, which standard input does not say: give "
+            "a .tsv or .jsonl file that has it"
+        )
+    measured = opened.evaluate(
         split,
         samples=samples,
         tempered=tempered,
@@ -277,7 +284,7 @@ def evaluate(
         bleu=bleu,  # pyright: ignore[reportArgumentType]
         bleu_from=bleu_from,  # pyright: ignore[reportArgumentType]
         seed=seed,
-        data=texts,
+        data=read_texts() if data == "-" else data,
         batch_size=batch_size,
     )
     width = max(map(len, measured), default=0)
@@ -363,7 +370,7 @@ def compare(
     against: Annotated[str | None, UNSET] = None,
     as_json: AsJson = False,
 ) -> Answer:
-    """Put runs side by side, as a table and as a picture.
+    """Put runs side by side, as a table and as a picture, by their validation splits.
 
     Args:
         output: a file for the picture, such as compare.png or compare.pdf
@@ -378,6 +385,7 @@ def compare(
     from pyro_textvae import figures
 
     text = figures.compare_table(opened)
+    text += "\n\non the validation split, in nats a sentence but for spread and active units"
     about: dict[str, Any] = {
         str(run.directory): {"recipe": run.name, "verdict": _verdict_data(_verdict_of(run)), "metrics": run.metrics}
         for run in opened
@@ -535,14 +543,22 @@ def components(
     return Answer(str(found), found.data(), as_json)
 
 
-def topics(run: RunDirectory, *, split: str = "train", words: int = 10, as_json: AsJson = False) -> Answer:
+def topics(
+    run: RunDirectory,
+    *,
+    split: str = "train",
+    words: int = 10,
+    data: Annotated[str | None, UNSET] = None,
+    as_json: AsJson = False,
+) -> Answer:
     """Say what each number of a document model's code is about: its words and their NPMI.
 
     Args:
         split: of the run's corpus, in whose documents they occur together or do not
         words: how many of each topic
+        data: a file or folder of documents instead, as 'train' takes it
     """
-    found = open_run(run).describe_topics(split, words=words)
+    found = open_run(run).describe_topics(split, words=words, data=data)
     return Answer(str(found), found.data(), as_json)
 
 
@@ -621,6 +637,7 @@ def interpolate(
     *,
     components: bool = False,
     variable: Annotated[int | None, UNSET] = None,
+    label: Annotated[str | None, UNSET] = None,
     steps: int = 7,
     seed: Seed = 0,
     max_length: MaxLength = 40,
@@ -631,10 +648,13 @@ def interpolate(
     Args:
         components: A and B are numbers of components, from 0, and the walk is between their means
         variable: the discrete variable that they are components of, from 0; without it, of every variable
+        label: the class of both texts and of all between, for a model that is told a label
         steps: texts on the way, both ends counted
     """
     ends: list[str | int] = [_component(end) for end in (a, b)] if components else [a, b]
-    texts = open_run(run).interpolate(ends[0], ends[1], steps, variable=variable, seed=seed, max_length=max_length)
+    texts = open_run(run).interpolate(
+        ends[0], ends[1], steps, variable=variable, label=label, seed=seed, max_length=max_length
+    )
     return Answer("\n".join(texts), texts, as_json)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from pyro_textvae.corpus.bags import Bags
 from pyro_textvae.corpus.ids import is_whole, write_ids
-from pyro_textvae.corpus.sources import NAMED, TOYS, find
+from pyro_textvae.corpus.sources import NAMED, TOYS, Text, find
 from pyro_textvae.corpus.split import Split
 from pyro_textvae.corpus.vocabulary import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
 from pyro_textvae.errors import did_you_mean
@@ -39,7 +39,8 @@ class Corpus:
     splits has "train" and "valid", and "test" where there is one; label_names gives the names behind the label ids of
     each column; counts gives for each split its sentences, tokens (kept words), truncated (sentences), empty (lines
     skipped) and unknown (kept words that became <unk>, or were it); sha256 is over vocabulary, token ids and sentence
-    bounds; entropy is the truth in nats where it is known (toy corpora); notes says aloud what was decided.
+    bounds; entropy is the truth in nats where it is known (toy corpora); notes says aloud what was decided;
+    ordered is whether the order of its words means anything, which of word counts it does not.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Corpus:
     options: dict[str, Any]
     entropy: dict[str, float] | None = None
     notes: list[str] = field(default_factory=list)
+    ordered: bool = True
 
     @staticmethod
     def open(
@@ -110,7 +112,7 @@ class Corpus:
             folder = Path(tempfile.mkdtemp(prefix="pyro_textvae-"))
             try:
                 write_ids(text, folder, options)
-                return _opened(folder)
+                return _opened(folder, text)
             finally:
                 # Where maps outlive their names, a process killed from here on leaves no files behind.
                 if os.name == "posix":
@@ -131,9 +133,7 @@ class Corpus:
                     raise
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
-        corpus = _opened(folder)
-        corpus.source = text.source  # the same content may lie elsewhere by now
-        return corpus
+        return _opened(folder, text)
 
     def split(self, name: str) -> Split:
         """A split by its name; raises ValueError for one that the corpus has not."""
@@ -170,7 +170,10 @@ class Corpus:
 
     def describe(self) -> str:
         """What was read, how it was split, and what was truncated, skipped or unknown, in a few lines."""
-        lines = [f"{self.name}: {len(self.vocabulary):,} words in the vocabulary, from {self.source}"]
+        words = len(self.vocabulary) - len(SPECIALS)
+        lines = [
+            f"{self.name}: {words:,} words in the vocabulary (and {len(SPECIALS)} special ones), from {self.source}"
+        ]
         longest = self.options["max_length"]
         for name, n in self.counts.items():
             cut = "none cut" if longest is None else f"{n['truncated']:,} sentences cut to {longest} words"
@@ -186,8 +189,9 @@ class Corpus:
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
-def _opened(folder: Path) -> Corpus:
+def _opened(folder: Path, text: Text) -> Corpus:
     about = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+    about["source"] = text.source  # the same content may lie elsewhere by now
     vocabulary = Vocabulary(about.pop("words"))
     splits = {}
     for split in about["counts"]:
@@ -197,4 +201,4 @@ def _opened(folder: Path) -> Corpus:
         }
         tokens = np.memmap(folder / f"{split}.tokens", np.int32, "r")
         splits[split] = Split(tokens, np.memmap(folder / f"{split}.offsets", np.int64, "r"), labels)
-    return Corpus(vocabulary=vocabulary, splits=splits, **about)
+    return Corpus(vocabulary=vocabulary, splits=splits, ordered=text.ordered, **about)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -54,6 +55,24 @@ class Text:
     entropy: dict[str, float] | None = None
     notes: list[str] = field(default_factory=list)
     ordered: bool = True
+
+    def part(self, name: str) -> list[Record]:
+        """The records of the part of this name, or of the only one there is, those without a word left out.
+
+        Raises ValueError where there are several, none of that name, and where nothing has a word. Notes are warnings.
+        """
+        if name not in self.parts and len(self.parts) > 1:
+            raise ValueError(
+                f"{self.source} has {', '.join(self.parts)}, but not {name!r}{did_you_mean(name, self.parts)}"
+            )
+        notes: list[str] = []
+        read = self.parts.get(name) or next(iter(self.parts.values()))
+        found = [record for record in read(notes) if record.words]
+        for note in notes:
+            warnings.warn(note, stacklevel=3)
+        if not found:
+            raise ValueError(f"{self.source} has no line with a word: put sentences into it")
+        return found
 
 
 def find(data: Any, wanted: tuple[str, ...] | None) -> Text:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pyro_textvae.corpus.vocabulary import Vocabulary
+from pyro_textvae.corpus.vocabulary import UNK, Vocabulary
 
 
 @dataclass(eq=False)
@@ -47,6 +47,11 @@ class Split:
         flat, lengths = self.gather(indices)
         labels = {column: np.asarray(values[indices]) for column, values in self.labels.items()}
         return Split(flat, np.append(0, np.cumsum(lengths)), labels)
+
+    def without_known_words(self) -> np.ndarray:
+        """Which sentences have no word that the vocabulary knows: as bags, they are empty."""
+        known = np.append(0, np.cumsum(self.tokens > UNK))[self.offsets]
+        return np.flatnonzero(np.diff(known) == 0)
 
     def texts(self, vocabulary: Vocabulary, indices: Iterable[int] | None = None) -> list[str]:
         """Text of the sentences (all of them by default), as the model sees it: truncated, with <unk>."""

@@ -3,6 +3,7 @@
 Both by the two perplexities of `likelihood.perplexities`, over known words, without </s>.
 """
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,20 @@ class WordCounts(NamedTuple):
 
     @classmethod
     def of(cls, split: Split, vocabulary: int) -> "WordCounts":
-        """The known words of a split; `vocabulary` is V, special words counted."""
+        """The known words of a split; `vocabulary` is V, special words counted.
+
+        Raises ValueError for what is no split of ids, such as a matrix, and for a vocabulary that is no number.
+        """
+        if not isinstance(split, Split):
+            raise ValueError(
+                f"documents came as {type(split).__name__}, but a split of a corpus is expected: of a matrix of counts "
+                "corpus = Corpus.open(Bags(counts, words)), then corpus.splits['train'] and ['test']"
+            )
+        if not isinstance(vocabulary, Integral):
+            raise ValueError(
+                f"vocabulary came as {type(vocabulary).__name__}, but it is a number, how many words there are, the "
+                "special ones counted: len(corpus.vocabulary)"
+            )
         tokens, lengths = split.gather(np.arange(len(split)))
         document = np.repeat(np.arange(len(split), dtype=np.int64), lengths)
         known, width = tokens > UNK, vocabulary - len(SPECIALS)
@@ -53,7 +67,8 @@ class WordCounts(NamedTuple):
 def unigram(train: Split, test: Split, vocabulary: int, smoothing: float = 0.0) -> dict[str, float]:
     """Perplexities of the words of `test` at their frequencies in `train`: exact, there being nothing to bound.
 
-    `smoothing` is added to every count. Raises ValueError where a word of test never comes in train and there is none.
+    `train` and `test` are splits of one corpus, `vocabulary` is its len(corpus.vocabulary). `smoothing` is added to
+    every count. Raises ValueError where a word of test never comes in train and there is none.
     """
     if not 0 <= smoothing < float("inf"):
         raise ValueError(f"smoothing={smoothing!r} came, but what is added to every count is 0 or more")

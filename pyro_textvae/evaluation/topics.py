@@ -56,8 +56,7 @@ def describe_topics(vae: TextVAE, vocabulary: Vocabulary, split: Split, words: i
 
     Raises ValueError for a decoder of sentences, which has no probability of a word by itself, and for fewer than 2.
     """
-    if vae.decoder.ordered:
-        raise ValueError("topics are those of a model of bags of words, such as 'g_nvdm': this one predicts sentences")
+    need_topics(vae)
     if not 2 <= words <= len(vocabulary) - len(SPECIALS):
         raise ValueError(
             f"words={words} came, but a topic has at least 2, to occur together, of {len(vocabulary) - len(SPECIALS)}"
@@ -73,6 +72,11 @@ def describe_topics(vae: TextVAE, vocabulary: Vocabulary, split: Split, words: i
         Topic(number, named(number, each[:words]), named(number, each[::-1][:words]), float(coherent[number]))
         for number, each in enumerate(order)
     )
+
+
+def need_topics(vae: TextVAE) -> None:
+    if vae.decoder.ordered:
+        raise ValueError("topics are those of a model of bags of words, such as 'g_nvdm': this one predicts sentences")
 
 
 def loadings(vae: TextVAE) -> np.ndarray:

@@ -14,7 +14,7 @@ modes. Others that hold as well are named among the reasons.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 State = Literal["healthy", "posterior collapse", "mode collapse", "dead components", "over-dispersed", "no code"]
 
@@ -63,9 +63,14 @@ class Verdict:
         return "\n".join([f"{self.state}:", *(f"  - {reason}" for reason in self.reasons), f"  try: {self.advice}"])
 
 
-def judge(metrics: Mapping[str, float]) -> Verdict:
+Settings = Mapping[str, Any]
+"""Of a run: its "recipe", its options and its sizes; empty where they are not known."""
+
+
+def judge(metrics: Mapping[str, float], settings: Settings | None = None) -> Verdict:
     """The verdict on what `evaluate` measured; a rule whose metrics are not there is passed over.
 
+    The state is that of the metrics alone; `settings` keep the advice to what the run has not done and can do.
     Raises ValueError where a metric that decides is not a finite number.
     """
     for name, value in metrics.items():
@@ -83,9 +88,10 @@ def judge(metrics: Mapping[str, float]) -> Verdict:
             ("the code of an autoencoder is a point, without a distribution: it has no KL and no bound",),
             "for a code that can be sampled, train 'vae', or a mixture such as 'dem_vae'",
         )
-    found = [verdict for rule in (_posterior, _modes, _dead, _dispersed) if (verdict := rule(metrics))]
+    settings = settings or {}
+    found = [verdict for rule in (_posterior, _modes, _dead, _dispersed) if (verdict := rule(metrics, settings))]
     if not found:
-        return _healthy(metrics)
+        return _healthy(metrics, settings)
     first, *others = found
     also = tuple(f"also {other.state}: {other.reasons[0]}" for other in others)
     return Verdict(first.state, first.reasons + also, first.advice)
@@ -102,7 +108,7 @@ def train_longer(losses: Sequence[float]) -> str:
     return f"train longer: the loss was still falling, by {gain:.2f} nats a sentence ({share:.1%}) in the last epoch"
 
 
-def _posterior(metrics: Mapping[str, float]) -> Verdict | None:
+def _posterior(metrics: Mapping[str, float], settings: Settings) -> Verdict | None:
     gap, kl = metrics.get("shuffled_z_gap_nats_per_sentence"), metrics["kl_nats_per_sentence"]
     ignored = (
         None
@@ -116,9 +122,7 @@ def _posterior(metrics: Mapping[str, float]) -> Verdict | None:
         return Verdict(
             "posterior collapse",
             (small, shown) if shown else (small,),
-            "a longer KL warm-up ('warm_up'), or 'dem_vae' with 'mutual_information' 1.0 or more"
-            if "component_pairwise_kl_in_use_nats" in metrics
-            else "'bn_vae' (a floor under the KL), or 'cyclic_vae' (its weight rises anew), or more word dropout",
+            _raise_the_kl(metrics, settings),
         )
     if ignored:
         floor = metrics.get("kl_floor_nats_per_sentence")
@@ -126,12 +130,47 @@ def _posterior(metrics: Mapping[str, float]) -> Verdict | None:
         return Verdict(
             "posterior collapse",
             (ignored, f"KL is {kl:.2f} nats a sentence{kept}, paid for a code that is not read"),
-            "make the decoder weaker (word_dropout=0.3, a smaller 'hidden') or let z enter at 'both' places",
+            _have_the_code_read(metrics, settings),
         )
     return None
 
 
-def _modes(metrics: Mapping[str, float]) -> Verdict | None:
+def _of_bags(metrics: Mapping[str, float]) -> bool:
+    return any(name.startswith("perplexity_corpus_") for name in metrics)
+
+
+def _raise_the_kl(metrics: Mapping[str, float], settings: Settings) -> str:
+    if "component_pairwise_kl_in_use_nats" in metrics:
+        return "a longer KL warm-up ('warm_up'), or 'dem_vae' with 'mutual_information' 1.0 or more"
+    if settings.get("concentrations", "fixed") != "fixed":
+        return "concentrations='fixed': then the KL is a constant that no training can lower"
+    if "concentration" in settings:
+        return "more 'concentration', which sets the KL"
+    if _of_bags(metrics):
+        return "'v_nvdm', whose KL is a constant that no training can lower, or another 'learning_rate'"
+    if settings.get("recipe") == "nvrnn":
+        return "'vmf_nvrnn', whose KL is a constant that no training can lower, or a longer 'warm_up'"
+    ways = {"bn_vae": "'bn_vae' (a floor under the KL)", "cyclic_vae": "'cyclic_vae' (its weight rises anew)"}
+    ways.pop(settings.get("recipe", ""), None)
+    return ", or ".join([*ways.values(), *(["more word dropout"] if settings.get("word_dropout", 0) < 1 else [])])
+
+
+def _have_the_code_read(metrics: Mapping[str, float], settings: Settings) -> str:
+    """Advice where a KL is paid and the decoder does not look: it knows enough without, or too little is to be seen."""
+    ways, dropped = [], settings.get("word_dropout", 0)
+    if _of_bags(metrics) or dropped >= 1:
+        ways.append("train longer, or with another 'learning_rate': the decoder sees nothing but the code")
+    else:
+        more = "word_dropout=0.3" if dropped < 0.3 else f"'word_dropout' above {dropped}"
+        ways.append(f"make the decoder weaker ({more}, a smaller 'hidden')")
+        if settings.get("z_enters") != "both":
+            ways.append("let z enter at 'both' places")
+    if "concentration" in settings and "components" not in settings:
+        ways.append("give the code less noise (more 'concentration')")
+    return ", or ".join(ways)
+
+
+def _modes(metrics: Mapping[str, float], settings: Settings) -> Verdict | None:
     apart, information = metrics.get("component_pairwise_kl_in_use_nats"), metrics.get("information_c_nats")
     if apart is None or information is None:
         return None
@@ -141,21 +180,25 @@ def _modes(metrics: Mapping[str, float]) -> Verdict | None:
         return Verdict(
             "mode collapse",
             (f"the components in use coincide: KL between two of them is {apart:.3f} nats, below {MERGED_KL}", told),
-            "'dem_vae', or 'dgm_vae' with more 'dispersion': the plain ELBO pulls components together",
+            ("more 'dispersion'" if "dispersion" in settings else "'dem_vae', or 'dgm_vae' with more 'dispersion'")
+            + ": the plain ELBO pulls components together",
         )
-    if information < SILENT_INFORMATION * greatest and not _dead(metrics):  # a component alone can tell nothing
+    if information < SILENT_INFORMATION * greatest and not _dead(
+        metrics, settings
+    ):  # a component alone can tell nothing
         return Verdict(
             "mode collapse",
             (
                 f"{told}, below a share of {SILENT_INFORMATION}: every sentence is given to the components alike",
                 f"the components in use are {apart:.2f} nats apart, but what acts is their average",
             ),
-            "'mutual_information' of 1.0 or more, which pays for a c that depends on the sentence",
+            ("" if _has("mutual_information", settings) else "'dem_vae' with ")
+            + "'mutual_information' of 1.0 or more, which pays for a c that depends on the sentence",
         )
     return None
 
 
-def _dead(metrics: Mapping[str, float]) -> Verdict | None:
+def _dead(metrics: Mapping[str, float], settings: Settings) -> Verdict | None:
     in_use, components = metrics.get("components_in_use"), metrics.get("components")
     if in_use is None or components is None or in_use >= SHARE_IN_USE * components:
         return None
@@ -165,15 +208,25 @@ def _dead(metrics: Mapping[str, float]) -> Verdict | None:
         "'dem_vae' with more 'dispersion': only components that sentences may mix get a gradient, and "
         "'mutual_information' alone revives none; or fewer 'components'"
         if "component_pairwise_kl_in_use_nats" in metrics
+        else "fewer 'classes'"
+        if settings.get("recipe") == "di_vae"
         else "'di_vae', whose KL asks that a discrete code's classes be used alike",
     )
 
 
-def _dispersed(metrics: Mapping[str, float]) -> Verdict | None:
+def _has(option: str, settings: Settings) -> bool:
+    return not settings or option in settings
+
+
+def _dispersed(metrics: Mapping[str, float], settings: Settings) -> Verdict | None:
     cost = metrics.get("dispersion_nats_per_sentence")
     if cost is None or cost < DISPERSION_THAT_COSTS:
         return None
-    advice = "less 'dispersion' (it is what is given back: 0 is the plain ELBO), or more 'mutual_information'"
+    ways = {
+        "dispersion": "less 'dispersion' (it is what is given back: 0 is the plain ELBO)",
+        "mutual_information": "more 'mutual_information'",
+    }
+    advice = ", or ".join(way for name, way in ways.items() if _has(name, settings)) or "fewer 'components'"
     paid = f"mixing the components costs {cost:.2f} nats a sentence, more than"
     told, cap = metrics.get("mutual_information_aggregate_nats"), metrics.get("mutual_information_sentences", 1.0)
     if told is not None and told < SHARE_OF_THE_CAP * math.log(cap):
@@ -186,7 +239,7 @@ def _dispersed(metrics: Mapping[str, float]) -> Verdict | None:
     return Verdict("over-dispersed", (reason,), advice) if too_much else None
 
 
-def _healthy(metrics: Mapping[str, float]) -> Verdict:
+def _healthy(metrics: Mapping[str, float], settings: Settings) -> Verdict:
     reasons = [f"KL is {metrics['kl_nats_per_sentence']:.2f} nats a sentence"]
     if (gap := metrics.get("shuffled_z_gap_nats_per_sentence")) is not None:
         reasons.append(
@@ -200,4 +253,10 @@ def _healthy(metrics: Mapping[str, float]) -> Verdict:
             f"{metrics['components_in_use']:.1f} of {metrics['components']:.0f} in use, and c tells "
             f"{metrics['information_c_nats']:.2f} nats of the sentence"
         )
-    return Verdict("healthy", tuple(reasons), "compare its importance-weighted NLL with 'lstm_lm' on the same text")
+    if _of_bags(metrics):
+        advice = "compare its perplexities with those of unigram and lda (evaluation.documents) on the same documents"
+    else:
+        told = settings.get("label") is not None or settings.get("bag_of_words") is True
+        yardstick = "'nvrnn_lm' told the same" if told else "'lstm_lm'"
+        advice = f"compare its importance-weighted NLL with {yardstick} on the same text"
+    return Verdict("healthy", tuple(reasons), advice)

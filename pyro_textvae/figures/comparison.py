@@ -54,10 +54,13 @@ def compare(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid", lim
         figure.legend(
             handles=latents.handles(by), title=by.title, loc="outside right center", frameon=False, fontsize=9
         )
+    mixtures = any(points.components is not None for points in found.values())
     header(
         figure,
-        "Do the codes fill the prior, and do the components stay apart?",
-        "posterior means, and the components' means as crosses, in PCA; units are each prior's standard deviation",
+        "Do the codes fill the prior" + (", and do the components stay apart?" if mixtures else "?"),
+        f"on {split}: posterior means"
+        + (", and the components' means as crosses," if mixtures else "")
+        + " in PCA; units are each prior's standard deviation",
     )
     return figure
 

@@ -67,6 +67,9 @@ def concentration(dimensions: Sequence[int] = DIMENSIONS, concentrations: Sequen
     """
     if not dimensions or not concentrations:
         raise ValueError("a dimension and a concentration are needed at least, as in concentration((25, 100), (5, 25))")
+    for name, given, least in (("dimension", dimensions, 2), ("concentration", concentrations, 0)):
+        if wrong := [each for each in given if not least <= each < math.inf]:
+            raise ValueError(f"{name} {wrong[0]!r} came, but each is at least {least} and finite")
     figure = new_figure(WIDTH * 3, HEIGHT + 0.2)
     left, middle, right = figure.subplots(1, 3)
     fine = np.linspace(0, max(concentrations), 400).tolist()

@@ -24,12 +24,19 @@ def order_sensitivity(measured: Mapping[str, OrderSensitivity]) -> "Figure":
     """
     if not measured:
         raise ValueError("nothing came to draw: give {name: run.order_sensitivity(), ...}")
+    for name, each in measured.items():
+        if not isinstance(each, OrderSensitivity):
+            raise ValueError(
+                f"{name!r} is {type(each).__name__}, but what was measured is drawn: give {{{name!r}: "
+                "run.order_sensitivity()}"
+            )
     if len(ways := sorted({each.how for each in measured.values()})) > 1:
         raise ValueError(f"words were exchanged in different ways, {' and '.join(ways)}: measure all in one of them")
     figure = new_figure(8.2, 4.6)
     axes = figure.subplots()
     plain(axes)
-    lowest = min(cosine for each in measured.values() for cosine in each.cosines)
+    bands = [zip(each.cosines, each.standard_errors, strict=True) for each in measured.values()]
+    lowest = min(cosine - 2 * error for band in bands for cosine, error in band)
     axes.set_ylim(lowest - 0.12 * max(1 - lowest, 0.01), 1 + 0.06 * max(1 - lowest, 0.01))
     for number, (name, each) in enumerate(measured.items()):
         colour, marker = LABEL_COLOURS[number % len(LABEL_COLOURS)], MARKERS[number % len(MARKERS)]

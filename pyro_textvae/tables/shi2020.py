@@ -133,7 +133,7 @@ NOTES = (
 def _table(name: str, corpus: str, rows: tuple[Row, ...], *notes: str) -> Table:
     return Table(
         name=name,
-        title=f"The DEM-VAE table on {corpus}: mixtures that do not merge",
+        title=f"The DEM-VAE table, mixtures that do not merge: the rows for {corpus}",
         source="Shi et al., Dispersed Exponential Family Mixture VAEs for Interpretable Text Generation, ICML 2020",
         rows=rows,
         budgets=BUDGETS,

@@ -252,14 +252,14 @@ def _table(
 
 XU2018_PTB = _table(
     "xu2018-ptb",
-    "Spherical and Gaussian codes on Penn Treebank",
+    "Spherical and Gaussian codes: the rows for Penn Treebank",
     "Tables 1, 3 and 5",
     PTB_ROWS,
     (_corrected("PTB"), BY_TOKEN, AS_RELEASED, OTHER_NETWORK, WARM_UP, UNITS, CLIPPED, BAGS),
 )
 XU2018_CONCENTRATIONS = _table(
     "xu2018-concentrations",
-    "Which concentration, by what the decoder is told, on Penn Treebank",
+    "Which concentration, by what the decoder is told: the rows for Penn Treebank",
     "Figures 4 and 6, which print no numbers",
     SWEEP_ROWS,
     (UNITS, BAGS),
@@ -267,7 +267,7 @@ XU2018_CONCENTRATIONS = _table(
 )
 XU2018_YELP = _table(
     "xu2018-yelp",
-    "Spherical and Gaussian codes on Yelp, told the stars",
+    "Spherical and Gaussian codes, told the stars: the rows for Yelp",
     "Table 3",
     YELP_ROWS,
     (_corrected("Yelp"), BY_TOKEN, STARS, UNITS),

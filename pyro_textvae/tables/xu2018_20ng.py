@@ -43,7 +43,7 @@ PROTOCOLS = {
 
 XU2018_20NG = Table(
     name="xu2018-20ng",
-    title="Document models on 20 Newsgroups, by both perplexities",
+    title="Document models by both perplexities: the rows for 20 Newsgroups",
     source="Xu and Durrett, Spherical Latent Spaces for Stable Variational Autoencoders, EMNLP 2018, Table 4",
     rows=ROWS,
     budgets=BUDGETS,

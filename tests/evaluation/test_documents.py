@@ -10,7 +10,7 @@ from scipy import optimize, special
 from sklearn.decomposition import LatentDirichletAllocation
 from torch.distributions import Dirichlet, kl_divergence
 
-from pyro_textvae.corpus import UNK, Bags, Corpus, Split
+from pyro_textvae.corpus import UNK, Bags, Corpus, Split, Vocabulary
 from pyro_textvae.evaluation import evaluate
 from pyro_textvae.evaluation.documents import WordCounts, lda, lda_bound, unigram
 from pyro_textvae.evaluation.likelihood import perplexities
@@ -190,6 +190,15 @@ def test_no_gamma_has_a_higher_bound_than_the_one_that_coordinate_ascent_finds()
         assert best - 0.3 < value < best + 1e-6  # it is a local maximum
         assert value > -cost(np.zeros(3), document)
     assert len(found) == len(DOCUMENTS)
+
+
+def test_a_matrix_and_a_vocabulary_are_no_split_and_no_number():
+    split = Split.of(DOCUMENTS)
+    for compare in (unigram, lda):
+        with pytest.raises(ValueError, match="documents came as ndarray, but a split of a corpus is expected"):
+            compare(np.ones((3, 6)), split, V)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(ValueError, match=r"vocabulary came as Vocabulary, but it is a number.*len\(corpus"):
+            compare(split, split, Vocabulary.from_counts({"a": 1}))  # pyright: ignore[reportArgumentType]
 
 
 def test_the_bound_of_lda_is_the_same_in_pieces(monkeypatch):

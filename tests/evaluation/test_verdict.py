@@ -77,6 +77,39 @@ def test_a_collapsed_code_comes_first_and_what_else_is_wrong_is_named():
     assert any("also mode collapse" in reason for reason in verdict.reasons)
 
 
+UNREAD = {"shuffled_z_gap_nats_per_sentence": 0.0}
+NO_KL = UNREAD | {"kl_nats_per_sentence": 0.01}
+BAG = {"perplexity_corpus_elbo": 900.0}
+MERGED = {"component_pairwise_kl_in_use_nats": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "settings", "said", "unsaid"),
+    [
+        (VAE | UNREAD, {"word_dropout": 0.0, "z_enters": "state"}, "word_dropout=0.3", "concentration"),
+        (VAE | UNREAD, {"word_dropout": 0.5, "z_enters": "state"}, "'word_dropout' above 0.5", "0.3"),
+        (VAE | UNREAD, {"word_dropout": 0.0, "z_enters": "both"}, "smaller 'hidden'", "both"),
+        (VAE | UNREAD, {"word_dropout": 1.0, "z_enters": "both"}, "the decoder sees nothing but the code", "dropout"),
+        (VAE | UNREAD, {"word_dropout": 1.0, "concentration": 80.0}, "more 'concentration'", "dropout"),
+        (VAE | UNREAD | BAG, {"recipe": "g_nvdm", "word_dropout": 0.0}, "sees nothing but the code", "dropout"),
+        (VAE | NO_KL, {"recipe": "vae", "word_dropout": 1.0}, "bn_vae", "dropout"),
+        (VAE | NO_KL, {"recipe": "bn_vae", "word_dropout": 0.0}, "cyclic_vae", "bn_vae"),
+        (VAE | NO_KL, {"recipe": "nvrnn", "word_dropout": 1.0}, "vmf_nvrnn", "bn_vae"),
+        (VAE | NO_KL, {"concentration": 80.0, "concentrations": "softplus"}, "concentrations='fixed'", "bn_vae"),
+        (VAE | NO_KL | BAG, {"recipe": "g_nvdm", "word_dropout": 0.0}, "v_nvdm", "bn_vae"),
+        (VAE | NO_KL | BAG, {"recipe": "v_nvdm", "concentration": 0.1}, "more 'concentration'", "bn_vae"),
+        (MIXTURE | MERGED, {"recipe": "dgm_vae", "dispersion": 0.2}, "more 'dispersion'", "dem_vae"),
+        (MIXTURE | {"dispersion_nats_per_sentence": 7.0}, {"mutual_information": 0.0}, "more 'mutual_info", "less"),
+        (VAE | BAG, {"recipe": "g_nvdm"}, "unigram and lda", "lstm_lm"),
+        (VAE, {"recipe": "nvrnn", "label": "stars", "bag_of_words": False}, "'nvrnn_lm' told the same", "lstm_lm"),
+        (VAE, {"recipe": "bow_vae", "bag_of_words": 1.0}, "'lstm_lm'", "nvrnn_lm"),
+    ],
+)
+def test_advice_is_possible_for_the_run_at_hand(metrics, settings, said, unsaid):
+    advice = judge(metrics, settings).advice
+    assert said in advice and unsaid not in advice, advice
+
+
 def test_a_verdict_stands_without_the_metrics_of_rules_that_do_not_apply():
     assert judge({"latent_dimensions": 4.0, "kl_nats_per_sentence": 3.0}).state == "healthy"
     assert judge({"latent_dimensions": 4.0, "kl_nats_per_sentence": 0.0}).state == "posterior collapse"

@@ -64,6 +64,14 @@ def test_nothing_to_draw_and_two_ways_of_exchange():
         figures.order_sensitivity({})
     with pytest.raises(ValueError, match="different ways, adjacent and rows"):
         figures.order_sensitivity({"one": measured(), "other": measured(how="rows")})
+    with pytest.raises(ValueError, match=r"'a' is str, but what was measured is drawn: give \{'a': run\.order_sens"):
+        figures.order_sensitivity({"a": "a run"})  # pyright: ignore[reportArgumentType]
+
+
+def test_no_band_is_cut():
+    wide = measured((0.999, 1.0, 0.998), standard_errors=(0.001, 0.0, 0.01))
+    (axes,) = figures.order_sensitivity({"one": wide}).axes
+    assert axes.get_ylim()[0] < 0.998 - 2 * 0.01
 
 
 # What is paid.
@@ -84,6 +92,21 @@ def test_bars_are_reconstruction_and_kl_end_to_end(a_run):
     said = [text.get_text() for text in axes.texts]
     assert said == ["12.00 = 10.00 + 2.00   perplexity 8.00", "12.50 = 12.00 + 0.50   perplexity 123"]
     assert "true entropy 11.50" in [line.get_label() for line in axes.get_lines()]
+
+
+def test_documents_have_their_perplexity_per_corpus_and_are_not_mixed_with_sentences(a_run):
+    document = {
+        "reconstruction_nats_per_sentence": 600.0,
+        "kl_nats_per_sentence": 20.0,
+        "perplexity_corpus_elbo": 900.0,
+    }
+    (axes,) = figures.tradeoff({"a": document, "b": document}).axes
+    assert axes.texts[0].get_text() == "620.00 = 600.00 + 20.00   perplexity 900"
+    assert axes.get_xlabel() == "nats a document"
+    with pytest.raises(
+        ValueError, match=r"'a' is of sentences and 'b' is of documents: .* so their nats do not compare"
+    ):
+        figures.tradeoff({"a": a_run(), "b": document})
 
 
 def test_what_has_no_bars(a_run):
@@ -141,6 +164,10 @@ def test_the_lines_are_exact_and_as_released_and_dots_are_the_concentrations():
         assert kl.tolist() == [row.kl_as_released for row in concentrated(dimension, k.tolist())]
     with pytest.raises(ValueError, match="a dimension and a concentration are needed"):
         figures.concentration(())
+    with pytest.raises(ValueError, match="concentration -1 came, but each is at least 0"):
+        figures.concentration((25,), (5, -1))
+    with pytest.raises(ValueError, match="dimension 1 came, but each is at least 2"):
+        figures.concentration((1,))
 
 
 # The heat map.

@@ -19,6 +19,7 @@ from pyro_textvae.cli import main
 from pyro_textvae.loop import Loop
 from pyro_textvae.shown import Spread
 from pyro_textvae.tables import (
+    TABLES,
     Budget,
     FewLabels,
     Likelihood,
@@ -454,3 +455,8 @@ def test_times_are_said_in_words():
 def test_a_row_whose_name_has_a_comma_could_not_be_asked_for_and_is_refused():
     with pytest.raises(ValueError, match="row 'a, b' of table 'tiny' has a comma, by which --rows divides"):
         replace(TINY, name="tiny", rows=(Row("a, b", "vae"),))
+
+
+def test_no_title_says_that_what_is_measured_is_on_the_papers_corpus():
+    corpora = ("Penn Treebank", "Yelp", "DailyDialog", "20 Newsgroups")
+    assert not [each.title for each in TABLES.values() for corpus in corpora if f"on {corpus}" in each.title]
