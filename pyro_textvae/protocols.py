@@ -7,6 +7,7 @@ from typing import Any
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.recipes import recipes
+from pyro_textvae.size import OF_ORDER
 
 
 def zhu2020(model: str, corpus: Corpus) -> dict[str, Any]:
@@ -174,7 +175,15 @@ PROTOCOLS: dict[str, Callable[[str, Corpus], dict[str, Any]]] = {
 
 
 def protocol(name: str) -> Callable[[str, Corpus], dict[str, Any]]:
-    """The protocol of that name; raises ValueError for an unknown one."""
+    """The protocol of that name; raises ValueError for an unknown one.
+
+    For a model of bags of words it is what of the protocol does not speak of their order.
+    """
     if name not in PROTOCOLS:
         raise ValueError(f"unknown protocol {name!r}{did_you_mean(name, PROTOCOLS)}; there is: {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name]
+
+    def options(model: str, corpus: Corpus) -> dict[str, Any]:
+        unread = OF_ORDER if model in recipes().of_bags else ()
+        return {option: value for option, value in PROTOCOLS[name](model, corpus).items() if option not in unread}
+
+    return options

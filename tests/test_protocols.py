@@ -1,6 +1,7 @@
 import pytest
 from tiny import TINY, some_texts, train_tiny
 
+from pyro_textvae import protocols
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.protocols import PROTOCOLS
 from pyro_textvae.recipes import recipes
@@ -9,7 +10,7 @@ from pyro_textvae.recipes import recipes
 @pytest.mark.parametrize("name", recipes())
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_protocol_gives_options_that_every_recipe_takes(tmp_path, protocol, name):
-    options = PROTOCOLS[protocol](name, Corpus.open(some_texts()))
+    options = protocols.protocol(protocol)(name, Corpus.open(some_texts()))
     run = train_tiny(name, tmp_path, some_texts(40), protocol=protocol, epochs=1, **fast(name))
     for group in ("options", "size", "training"):
         for option, value in run.recipe[group].items():
