@@ -31,13 +31,20 @@ def linear_cross_entropy(inputs: Tensor, weight: Tensor, bias: Tensor | None, ta
         if torch.is_grad_enabled() and (inputs.requires_grad or weight.requires_grad):
             return _LinearCrossEntropy.apply(inputs, weight, bias, targets)  # pyright: ignore[reportReturnType]
         blocks = zip(inputs.split(ROWS), targets.split(ROWS), strict=True)
-        return torch.cat([plain_linear_cross_entropy(rows, weight, bias, words) for rows, words in blocks])
+        return torch.cat([_without_gradient(rows, weight, bias, words) for rows, words in blocks])
 
 
 def plain_linear_cross_entropy(inputs: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
     """The same by PyTorch's own functions: differentiable as often as one likes, with all logits in memory."""
     logits = F.linear(inputs, weight, bias)
     return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none")
+
+
+def _without_gradient(inputs: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    """The same where nothing is differentiated: it writes no log-probabilities."""
+    logits = F.linear(inputs, weight, bias)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits.logsumexp(-1) - logits.gather(1, targets[:, None]).squeeze(1)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
