@@ -90,13 +90,15 @@ PTB_ROWS = (
         "vmf_nvrnn",
         {"latent": 50, "concentration": 80.0, "estimator": "xu2018_released", "select": "elbo", **INPUTLESS},
     ),
-    # One concentration for each sentence, learnt, with the draw's gradient and without.
+    # One concentration for each sentence, learnt, with the draw's gradient and without: cut to 10 to 150 as released, and
+    # without bounds.
     *(
         Row(
-            f"vMF-VAE inputless learnt ({gradient})",
+            f"vMF-VAE inputless learnt{kind} ({gradient})",
             "vmf_nvrnn",
-            {"latent": 50, "concentration": 80.0, "concentrations": "clipped", "gradient": gradient, **INPUTLESS},
+            {"latent": 50, "concentration": 80.0, "concentrations": concentrations, "gradient": gradient, **INPUTLESS},
         )
+        for kind, concentrations in (("", "clipped"), (" unbounded", "softplus"))
         for gradient in ("exact", "detached")
     ),
     # Table 1, whose annealed model of one layer is "G-VAE inputless"; its depth is the decoder's in their code.
@@ -222,8 +224,9 @@ UNITS = (
 )
 BAGS = "Rows that are told a bag of words are of p(x | bag of x), and compare with each other alone."
 CLIPPED = (
-    "Learnt concentrations that lie at the clip get no gradient, whichever kind the draw has: where both rows end "
-    "there, they say that the clip was reached and nothing of the gradients."
+    "Learnt concentrations are cut to 10 to 150 as released, or unbounded. Those that lie at the clip get no gradient, "
+    "whichever kind the draw has: where both rows end there, they say that the clip was reached and nothing of the "
+    "gradients."
 )
 STARS = (
     "NLLs are of p(x | stars). The paper cuts reviews at 50 words (max_length=50), trains on 62,522 of them and knows "
