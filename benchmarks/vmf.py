@@ -150,6 +150,17 @@ def measured(batch: int, dimension: int, pairs: int, *, backward: bool) -> Resul
     return Result(what, batch, dimension, 1e6 * min(us.seconds(times) for _ in range(5)) / times, ratios)
 
 
+def over_noise(batch: int, dimension: int, pairs: int) -> str:
+    """A draw over torch.randn of its shape, the D normal numbers that every sampler here begins with."""
+    noise = Arm("noise", lambda times: [torch.randn(batch, dimension) for _ in range(times)], lambda: None)
+    contenders = [arm(contender, batch, dimension, backward=False) for contender in (ours(dimension), *peers(dimension))]
+    for each in (noise, *contenders):
+        each.seconds(3)
+    times = max(1, round(SECONDS_OF_A_STEP / (contenders[0].seconds(10) / 10)))
+    ratios = [measure.paired(each.name, noise, each, [times] * pairs) for each in contenders]
+    return measure.row([batch, dimension, *ratios])
+
+
 def is_a_vmf(contender: Contender) -> bool:
     return contender.name not in ("Normal", "PowerSpherical")
 
@@ -252,6 +263,12 @@ def main(
                 measure.write_json(json, results)
                 cells = [result.what, batch, dimension, f"{result.our_microseconds:.0f}", *result.ratios]
                 print(measure.row(cells), flush=True)
+    print("\nA draw over the normal numbers that it takes, torch.randn of its shape:\n")
+    print(measure.row(["batch", "D", "ours", *(peer.name for peer in peers(dimensions[0]))]))
+    print(measure.row(["---"] * len(names)))
+    for batch in batches:
+        for dimension in dimensions:
+            print(over_noise(batch, dimension, pairs), flush=True)
     print("\nSetting up, ms CPU, once a dimension:\n")
     print(measure.row(["D", "radial table", "quantile table"]))
     print(measure.row(["---"] * 3))
