@@ -153,7 +153,8 @@ def measured(batch: int, dimension: int, pairs: int, *, backward: bool) -> Resul
 def over_noise(batch: int, dimension: int, pairs: int) -> str:
     """A draw over torch.randn of its shape, the D normal numbers that every sampler here begins with."""
     noise = Arm("noise", lambda times: [torch.randn(batch, dimension) for _ in range(times)], lambda: None)
-    contenders = [arm(contender, batch, dimension, backward=False) for contender in (ours(dimension), *peers(dimension))]
+    draws = (ours(dimension), *peers(dimension))
+    contenders = [arm(contender, batch, dimension, backward=False) for contender in draws]
     for each in (noise, *contenders):
         each.seconds(3)
     times = max(1, round(SECONDS_OF_A_STEP / (contenders[0].seconds(10) / 10)))

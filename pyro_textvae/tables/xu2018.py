@@ -90,8 +90,8 @@ PTB_ROWS = (
         "vmf_nvrnn",
         {"latent": 50, "concentration": 80.0, "estimator": "xu2018_released", "select": "elbo", **INPUTLESS},
     ),
-    # One concentration for each sentence, learnt, with the draw's gradient and without: cut to 10 to 150 as released, and
-    # without bounds.
+    # One concentration for each sentence, learnt, with the draw's gradient and without: cut to 10 to 150 as released,
+    # and without bounds.
     *(
         Row(
             f"vMF-VAE inputless learnt{kind} ({gradient})",
