@@ -18,6 +18,7 @@ from pyro_textvae.evaluation.classification import Classification, accuracy_tabl
 from pyro_textvae.evaluation.clusters import agreement, assign, joint
 from pyro_textvae.evaluation.codes import Codes, evaluating
 from pyro_textvae.evaluation.collapse import (
+    MERGED_KL,
     active_units,
     component_pairwise_kl,
     components_assigned,
@@ -253,13 +254,15 @@ def _classes(prior: WithClasses, assignment: Tensor) -> dict[str, float]:
 
 def _mixture(prior: Mixture, codes: Codes) -> dict[str, float]:
     assert codes.assignment is not None and codes.dispersion is not None
+    in_use = component_pairwise_kl(prior, codes.assignment)
     return {
         "dispersion_nats_per_sentence": codes.dispersion.mean().item(),
         "component_spread": spread(prior.means()),
         "posterior_spread": spread(torch.cat(codes.draws, -2)),
         "component_pairwise_kl_nats": component_pairwise_kl(prior).mean().item(),
         # The median variable: a mean would call twenty variables healthy for the sake of two.
-        "component_pairwise_kl_in_use_nats": component_pairwise_kl(prior, codes.assignment).median().item(),
+        "component_pairwise_kl_in_use_nats": in_use.median().item(),
+        "variables_apart": float((in_use >= MERGED_KL).sum()),
     }
 
 

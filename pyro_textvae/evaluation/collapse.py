@@ -24,6 +24,10 @@ from pyro_textvae.priors import Mixture
 LARGEST_VARIANCE_OF_AN_IDLE_UNIT = 0.01
 """A dimension is active if its posterior mean varies by more over the split (Burda et al. 2016)."""
 
+MERGED_KL = 0.1
+"""Nats between two components on average; two unit Gaussians whose means are 0.45 apart: no sentence can tell which
+of them its code came from."""
+
 LEAST_SHARE_OF_A_COMPONENT = 0.1
 """Of an even share, 1/K of the sentences: a component that is the likeliest of fewer counts as idle."""
 

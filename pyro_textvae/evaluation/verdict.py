@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pyro_textvae.evaluation.collapse import MERGED_KL
+
 State = Literal["healthy", "posterior collapse", "mode collapse", "dead components", "over-dispersed", "no code"]
 
 IGNORED_GAP = 0.2
@@ -25,10 +27,6 @@ costs several nats when it is wrong."""
 
 SMALL_KL = 0.5
 """Nats. It bounds the mutual information of x and z: less than the flip of one coin (0.69) is no code of sentences."""
-
-MERGED_KL = 0.1
-"""Nats between two components on average; two unit Gaussians whose means are 0.45 apart: no sentence can tell which
-of them its code came from."""
 
 SILENT_INFORMATION = 0.05
 """Of I(c;x), as a share of its greatest, M ln K: below it c is the same for all sentences."""

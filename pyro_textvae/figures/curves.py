@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pyro_textvae.evaluation.verdict import IGNORED_GAP, MERGED_KL
+from pyro_textvae.evaluation.collapse import MERGED_KL
+from pyro_textvae.evaluation.verdict import IGNORED_GAP
 from pyro_textvae.figures.style import (
     BAD,
     FAINT,

@@ -49,6 +49,7 @@ class Generation(Measure):
         "information_c_nats": "I(c;x)",
         "dispersion_nats_per_sentence": "dispersion",
         "component_pairwise_kl_in_use_nats": "KL of components",
+        "variables_apart": "variables apart",
         "components_assigned": "components assigned",
         **{
             f"homogeneity_{label}{end}": f"homogeneity, {label}{title}"
@@ -62,11 +63,12 @@ class Generation(Measure):
         },
         **REDRAWN,
     }
-    short = ("reverse PPL", "reverse PPL, sampled", "BLEU", "NLL (IW)", "KL", "I(c;x)", "KL of components")
+    short = ("reverse PPL", "reverse PPL, sampled", "BLEU", "NLL (IW)", "KL", "I(c;x)", "variables apart")
 
     def constants(self) -> Mapping[str, Any]:
         return {
             "most_sentences": collapse.MOST_SENTENCES,
+            "merged_kl": collapse.MERGED_KL,
             "least_share_of_a_component": collapse.LEAST_SHARE_OF_A_COMPONENT,
             "sentences_per_sample": SENTENCES_PER_SAMPLE,
             "proposals": [OWN, *SHARES],
@@ -99,7 +101,8 @@ class Generation(Measure):
             "percent. Word KL: of the words of the greedy sentences (sampled, where there is no code) from the "
             f"training text's, nats. NLL, KL and MI: nats a sentence, `</s>` counted; IW by {settings['samples']} "
             f"samples, {IN_WORDS}. I(c;x) is summed over "
-            "the discrete variables; KL of components is the median variable's mean between two that are in use; "
+            "the discrete variables; KL of components is the median variable's mean between two that are in use, "
+            f"and variables apart are how many have {collapse.MERGED_KL} nats of it or more; "
             "homogeneity is of the joint code, beside what chance gives with as many codes. ± is the standard "
             "deviation over seeds."
         )

@@ -1,10 +1,12 @@
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from small import roughen
+from tiny import train_tiny
 from torch import Tensor
 from torch.distributions import Independent, Laplace, Normal
 
@@ -14,6 +16,7 @@ from pyro_textvae.corpus import Split
 from pyro_textvae.distributions import VonMisesFisher
 from pyro_textvae.evaluation import evaluate
 from pyro_textvae.evaluation.collapse import (
+    MERGED_KL,
     active_units,
     component_pairwise_kl,
     components_assigned,
@@ -369,3 +372,13 @@ def test_what_the_true_entropy_leaves_is_reported():
     metrics = evaluate(recipes()["vae"](SIZE).vae, split(), entropy=3.0, deep=False)
     above = metrics["nll_elbo_above_entropy_nats_per_sentence"]
     assert above == pytest.approx(metrics["nll_elbo_nats_per_sentence"] - 3.0)
+
+
+def test_variables_apart_are_those_whose_components_are(tmp_path: Path):
+    run = train_tiny("gm_vae", tmp_path / "run", variables=3, components=2, latent=2, epochs=1)
+    with torch.no_grad():
+        run.vae.prior.mean.zero_()
+        run.vae.prior.mean[1, 0] = 1.0
+    metrics = run.evaluate("valid")
+    assert metrics["variables_apart"] == 1
+    assert metrics["component_pairwise_kl_in_use_nats"] < MERGED_KL  # that of the median variable
