@@ -37,7 +37,9 @@ def main(
     columns = {
         f"NVRNN{setting}": [swept[f"vMF-VAE ({value:g}){setting}"] for value in CONCENTRATIONS] for setting in SETTINGS
     }
-    save(figures.perplexity_map(columns), output / "xu2018-map.png")
+    for bound in ("elbo", "importance_tempered"):
+        picture = figures.perplexity_map(columns, metric=f"perplexity_{bound}")
+        save(picture, output / f"xu2018-map-{bound.split('_')[-1]}.png")
     inputless = {name: run for name, run in swept.items() if name.endswith(") inputless")}
     save(figures.tradeoff(inputless), output / "xu2018-tradeoff.png")
 
