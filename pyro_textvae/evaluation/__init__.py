@@ -15,7 +15,7 @@ from pyro_textvae.corpus import Split
 from pyro_textvae.distributions import VonMisesFisher
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation.classification import Classification, accuracy_table
-from pyro_textvae.evaluation.clusters import agreement, assign, joint
+from pyro_textvae.evaluation.clusters import agreement, assign, drawn, joint
 from pyro_textvae.evaluation.codes import Codes, evaluating
 from pyro_textvae.evaluation.collapse import (
     MERGED_KL,
@@ -272,6 +272,7 @@ def _labels(codes: Codes, split: Split, label_names: Mapping[str, Sequence[str]]
     views = {"": joint(code)}
     if code.shape[1] > 1:
         views |= {f"_c{m}": code[:, m] for m in range(code.shape[1])}
+    of_draws = joint(drawn(codes.assignment, seed))
     metrics = {}
     for column in split.labels if label_names is None else label_names:
         if column not in split.labels:
@@ -280,6 +281,8 @@ def _labels(codes: Codes, split: Split, label_names: Mapping[str, Sequence[str]]
                 f"{', '.join(map(repr, split.labels)) or 'no labels'}: leave it out"
             )
         labels = split.labels[column][codes.index.cpu().numpy()]
+        if (found := agreement(labels, of_draws, seed=seed)) is not None:
+            metrics[f"drawn_homogeneity_{column}"], metrics[f"drawn_homogeneity_{column}_chance"], _ = found
         for view, ids in views.items():
             found = agreement(labels, ids, seed=seed)
             if found is not None:

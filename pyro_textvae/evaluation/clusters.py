@@ -8,6 +8,7 @@ information is 0 by chance. Both are over a whole split; averages over batches a
 import warnings
 
 import numpy as np
+import torch
 from torch import Tensor
 
 PERMUTATIONS = 20
@@ -18,6 +19,17 @@ and a fifteenth of it at 5 codes, where the floor itself is next to nothing."""
 def assign(assignment: Tensor) -> np.ndarray:
     """The most probable component of each variable, from q(c|x) (N, M, K): (N, M)."""
     return assignment.argmax(-1).cpu().numpy()
+
+
+def drawn(assignment: Tensor, seed: int) -> np.ndarray:
+    """A component of each variable, drawn from q(c|x) (N, M, K): (N, M). Any device.
+
+    The most probable component finds a label in the last trace of what q(c|x) prefers, though c tells next to nothing
+    of the sentence; a draw says what the model says.
+    """
+    q = assignment.double().cpu()
+    code = torch.multinomial(q.flatten(0, 1), 1, generator=torch.Generator().manual_seed(seed))
+    return code.view(q.shape[:2]).numpy()
 
 
 def joint(code: np.ndarray) -> np.ndarray:

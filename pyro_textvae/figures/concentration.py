@@ -161,7 +161,9 @@ def perplexity_map(
     bar.ax.tick_params(labelsize=8, length=0)
     bar.set_label("times the column's best", fontsize=8)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    header(figure, f"Perplexity by {option}", f"{metric} on {split}; darker is nearer\nto the best of its column, in bold")
+    header(
+        figure, f"Perplexity by {option}", f"{metric} on {split}; darker is nearer\nto the best of its column, in bold"
+    )
     return figure
 
 

@@ -173,12 +173,11 @@ def _meaning(name: str) -> str:
         return f"share of different {n}-grams among all of {what}"
     if name.startswith("reconstruction_bleu_"):
         return "0 to 100, unsmoothed: 0 where not one run of four words is right, as happens on few sentences"
-    if name.startswith("homogeneity_"):
-        return (
-            "of shuffled labels: the floor to read it against"
-            if name.endswith("_chance")
-            else "1: each code has one label"
-        )
+    if name.startswith(("homogeneity_", "drawn_homogeneity_")):
+        if name.endswith("_chance"):
+            return "of shuffled labels: the floor to read it against"
+        of = "drawn from q(c given x)" if name.startswith("drawn_") else "the likeliest"
+        return f"1: each code has one label; a sentence's code is {of}"
     if name.startswith("adjusted_mutual_information_"):
         return "0 by chance, 1: code and label are the same"
     return MEANINGS.get(name, "")

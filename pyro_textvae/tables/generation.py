@@ -52,8 +52,9 @@ class Generation(Measure):
         "variables_apart": "variables apart",
         "components_assigned": "components assigned",
         **{
-            f"homogeneity_{label}{end}": f"homogeneity, {label}{title}"
+            f"{which}homogeneity_{label}{end}": f"homogeneity{of}, {label}{title}"
             for label in ("act", "emotion", "topic")
+            for which, of in (("", ""), ("drawn_", " of draws"))
             for end, title in (("", ""), ("_chance", " (chance)"))
         },
         **{
@@ -103,8 +104,8 @@ class Generation(Measure):
             f"samples, {IN_WORDS}. I(c;x) is summed over "
             "the discrete variables; KL of components is the median variable's mean between two that are in use, "
             f"and variables apart are how many have {collapse.MERGED_KL} nats of it or more; "
-            "homogeneity is of the joint code, beside what chance gives with as many codes. ± is the standard "
-            "deviation over seeds."
+            "homogeneity is of the joint code, the likeliest or one drawn from q(c|x), beside what chance gives with "
+            "as many codes. ± is the standard deviation over seeds."
         )
 
     def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":

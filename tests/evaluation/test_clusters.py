@@ -6,7 +6,7 @@ import torch
 from scipy.special import xlogy
 from scipy.stats import entropy
 
-from pyro_textvae.evaluation.clusters import agreement, assign, joint
+from pyro_textvae.evaluation.clusters import agreement, assign, drawn, joint
 
 
 def test_a_code_that_names_the_label_is_homogeneous_under_any_numbering():
@@ -108,3 +108,16 @@ def test_joint_ids_tell_apart_just_the_codes_that_differ_even_with_thirty_variab
     code[9, -1] = (code[3, -1] + 1) % 8
     ids = joint(code)
     assert ids.shape == (20,) and ids[7] == ids[3] != ids[9] and len(set(ids)) == 19
+
+
+def test_a_drawn_code_does_not_find_what_only_the_likeliest_component_knows():
+    labels = np.arange(3000) % 3
+    sure, unsure = torch.full((2, 3000, 1, 3), 1 / 3)
+    sure[torch.arange(3000), 0, torch.from_numpy(labels)] = 1.0
+    sure = sure / sure.sum(-1, keepdim=True)  # 0.6 and twice 0.2
+    unsure[torch.arange(3000), 0, torch.from_numpy(labels)] += 1e-3  # I(c;x) is 1e-6 nats
+    for q, told in ((sure, 1 + (0.6 * math.log(0.6) + 0.4 * math.log(0.2)) / math.log(3)), (unsure, 0.0)):
+        likeliest = agreement(labels, joint(assign(q)))
+        of_draws = agreement(labels, joint(drawn(q, seed=0)))
+        assert likeliest is not None and likeliest[0] == pytest.approx(1)
+        assert of_draws is not None and of_draws[0] == pytest.approx(told, abs=0.02)

@@ -354,6 +354,7 @@ def test_the_cheap_set_has_neither_labels_nor_importance_weights():
         "nll_importance_weighted_nats_per_sentence", "nll_importance_weighted_standard_error",
         "perplexity_importance_weighted", "importance_samples",
         "homogeneity_topic", "homogeneity_topic_chance", "adjusted_mutual_information_topic",
+        "drawn_homogeneity_topic", "drawn_homogeneity_topic_chance",
     }  # fmt: skip
     assert all(cheap[name] == deep[name] for name in cheap)
 
@@ -376,9 +377,11 @@ def test_what_the_true_entropy_leaves_is_reported():
 
 def test_variables_apart_are_those_whose_components_are(tmp_path: Path):
     run = train_tiny("gm_vae", tmp_path / "run", variables=3, components=2, latent=2, epochs=1)
+    prior = run.vae.prior
+    assert isinstance(prior, GaussianMixture)
     with torch.no_grad():
-        run.vae.prior.mean.zero_()
-        run.vae.prior.mean[1, 0] = 1.0
+        prior.mean.zero_()
+        prior.mean[1, 0] = 1.0
     metrics = run.evaluate("valid")
     assert metrics["variables_apart"] == 1
     assert metrics["component_pairwise_kl_in_use_nats"] < MERGED_KL  # that of the median variable
