@@ -2,7 +2,8 @@
 
     python scripts/xu2018_probes.py runs/xu2018/ptb runs/xu2018/concentrations
 
-The outputs are of xu2018-ptb and of xu2018-concentrations. No model is trained; the tables are printed.
+The outputs are of xu2018-ptb and of xu2018-concentrations. No model is trained. It writes four pictures and
+xu2018-probes.md.
 """
 
 from pathlib import Path
@@ -18,6 +19,10 @@ from pyro_textvae.tables import Table
 from pyro_textvae.tables.xu2018 import CONCENTRATIONS, SETTINGS, XU2018_CONCENTRATIONS, XU2018_PTB
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
+HEAD = """# What the codes hold of a sentence
+
+Of the inputless rows of [Penn Treebank](xu2018-ptb.md), by `python scripts/xu2018_probes.py MODELS SWEEP`; cosines on
+test, ± over seeds. What they are of: [the probes](../probes.md)."""
 PROBED = ("G-VAE inputless", "vMF-VAE inputless", "G-VAE-BoW inputless", "vMF-VAE-BoW inputless")
 
 
@@ -47,7 +52,9 @@ def main(
     orders = {name: [run.order_sensitivity() for run in runs] for name, runs in probed.items()}
     save(figures.order_sensitivity({name: of[0] for name, of in orders.items()}), output / "xu2018-order.png")
     bags = {name: [run.probe_bag_of_words() for run in runs] for name, runs in probed.items()}
-    print("\n".join([*_of_bags(bags), "", *_of_orders(orders)]))
+    page = "\n".join([HEAD, "", *_of_bags(bags), "", *_of_orders(orders), ""])
+    (output / "xu2018-probes.md").write_text(page, encoding="utf-8")
+    print(page)
 
 
 def runs_of(which: Table, output: Path, name: str) -> list[Run]:

@@ -31,8 +31,25 @@ SHARES = (0.5, 0.25, 0.125)
 OWN = 0.5
 """Share of the draws that are the posterior's own: little is lost where it is right."""
 
-IN_WORDS = "half of the posterior, half of flatter relatives of it and the prior"
-"""Of samples, for pages."""
+
+def shares_of(samples: int) -> list[int]:
+    """How many of so many draws are the posterior's own, each flatter relative's, and the prior's.
+
+    Those that are flatter by less come first, so that of fewer than 8 draws none is the prior's.
+
+    >>> shares_of(20)
+    [10, 3, 3, 2, 2]
+    """
+    rest, others = int(samples * (1 - OWN)), len(SHARES) + 1
+    return [samples - rest, *(rest // others + (place < rest % others) for place in range(others))]
+
+
+def in_words(samples: int) -> str:
+    """What so many draws are of, for pages."""
+    own, *relatives, prior = shares_of(samples)
+    if prior:
+        return "half of the posterior, half of flatter relatives of it and the prior"
+    return f"{own} of the posterior, {sum(relatives)} of flatter relatives of it, none of the prior"
 
 
 @singledispatch
@@ -95,9 +112,7 @@ class Proposals:
     def __init__(self, vae: TextVAE, q: Any, samples: int, *, tempered: bool) -> None:
         self.vae, self.sentences = vae, q.batch_shape[-1]
         others = [*(flattened(q, share) for share in SHARES), None] if tempered else []  # None: the prior
-        rest = int(samples * (1 - OWN)) if tempered else 0
-        parts = [rest // len(others) + (place < rest % len(others)) for place in range(len(others))]
-        drawn = [(q, samples - rest), *zip(others, parts, strict=True)]
+        drawn = zip([q, *others], shares_of(samples) if tempered else [samples], strict=True)
         self.densities, self.counts = map(list, zip(*((each, count) for each, count in drawn if count), strict=True))
 
     def draw(self, place: int, count: int) -> Tensor:

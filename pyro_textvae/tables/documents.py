@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.evaluation import documents
 from pyro_textvae.evaluation.collapse import LARGEST_VARIANCE_OF_AN_IDLE_UNIT
-from pyro_textvae.evaluation.proposals import IN_WORDS, OWN, SHARES
+from pyro_textvae.evaluation.proposals import OWN, SHARES, in_words
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Fitted, Found, Measure
 
@@ -57,7 +57,7 @@ class DocumentPerplexity(Measure):
             "Perplexity of a word of a test document, `</s>` not counted, by a bound on log p of its words in a row. "
             "Corpus: exp(sum of NLL / sum of words). Per document: exp(mean over documents of NLL / words), in which a "
             "short document counts as much as a long one. The first two columns are by the ELBO at one draw of z, (IW) "
-            f"by {settings['samples']} importance samples, {IN_WORDS}; the unigram's are exact, "
+            f"by {settings['samples']} importance samples, {in_words(settings['samples'])}; the unigram's are exact, "
             "LDA's its variational bound given "
             f"its topics. Reconstruction and KL are nats a document; NPMI is the mean over topics, of the {WORDS} "
             "words that each number of the code raises most, by the training documents they share. ± is the standard "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyro_textvae.evaluation import collapse
 from pyro_textvae.evaluation.language_model import LanguageModelBudget
-from pyro_textvae.evaluation.proposals import IN_WORDS, OWN, SHARES
+from pyro_textvae.evaluation.proposals import OWN, SHARES, in_words
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Found, Measure
 
@@ -101,7 +101,7 @@ class Generation(Measure):
             "without a code can do; lower is better. BLEU: of greedy reconstructions from the posterior's mean, "
             "percent. Word KL: of the words of the greedy sentences (sampled, where there is no code) from the "
             f"training text's, nats. NLL, KL and MI: nats a sentence, `</s>` counted; IW by {settings['samples']} "
-            f"samples, {IN_WORDS}. I(c;x) is summed over "
+            f"samples, {in_words(settings['samples'])}. I(c;x) is summed over "
             "the discrete variables; KL of components is the median variable's mean between two that are in use, "
             f"and variables apart are how many have {collapse.MERGED_KL} nats of it or more; "
             "homogeneity is of the joint code, the likeliest or one drawn from q(c|x), beside what chance gives with "

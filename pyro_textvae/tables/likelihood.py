@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pyro_textvae.evaluation.collapse import LARGEST_VARIANCE_OF_AN_IDLE_UNIT, MOST_SENTENCES
-from pyro_textvae.evaluation.proposals import IN_WORDS, OWN, SHARES
+from pyro_textvae.evaluation.proposals import OWN, SHARES, in_words
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Found, Measure
 
@@ -47,7 +47,7 @@ class Likelihood(Measure):
         caps = [math.log(min(settings["corpus"]["splits"]["test"], MOST_SENTENCES)), math.log(64)]
         return (
             "Nats a sentence, `</s>` counted. NLL (IW): the importance-weighted bound by "
-            f"{settings['samples']} samples, {IN_WORDS}. MI has "
+            f"{settings['samples']} samples, {in_words(settings['samples'])}. MI has "
             f"two estimators that do not compare: the aggregate one is at most {caps[0]:.2f}, the "
             f"one in batches of 64 at most {caps[1]:.2f}. ± is the standard deviation over seeds."
         )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pyro_textvae.evaluation.proposals import IN_WORDS
+from pyro_textvae.evaluation.proposals import in_words
 from pyro_textvae.run import Run
 from pyro_textvae.tables.likelihood import MI, NLL, Likelihood
 from pyro_textvae.terms import RELEASED_DRAWS as DRAWS
@@ -38,7 +38,7 @@ class Perplexity(Likelihood):
     def about(self, settings: Mapping[str, Any]) -> str:
         return (
             "Perplexity of a word, `</s>` counted, by bounds: the importance-weighted one "
-            f"({settings['samples']} samples, {IN_WORDS}), the "
+            f"({settings['samples']} samples, {in_words(settings['samples'])}), the "
             "same by as many samples of the posterior alone, which is loose where the posterior is surer than p(z|x), "
             f"and the ELBO. Last by the estimator of the paper's code (but for its KL, which here is exact): decoded "
             f"from the mean of {DRAWS} draws of z and charged the KL of one, it is no bound on log p(x) in either "

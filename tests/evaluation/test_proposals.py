@@ -8,7 +8,7 @@ from torch.nn.functional import normalize, one_hot
 
 from pyro_textvae.distributions import AutoregressiveBernoulli, Concatenated, GumbelSoftmax, VonMisesFisher
 from pyro_textvae.evaluation.codes import code_of, draw_codes, evaluating, posterior_of, z_of
-from pyro_textvae.evaluation.proposals import Proposals, flattened
+from pyro_textvae.evaluation.proposals import Proposals, flattened, in_words, shares_of
 from pyro_textvae.recipes import recipes
 from pyro_textvae.size import Size
 from tests.small import a_batch
@@ -61,6 +61,18 @@ def test_connected_bits_are_flattened_each_given_those_before():
 def test_a_family_without_a_flatter_relative_says_how_to_give_one():
     with pytest.raises(NotImplementedError, match=r"no flatter relative of a Gamma is known .*flattened\.register"):
         flattened(td.Gamma(1.0, 1.0), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (20, "half of the posterior, half of flatter relatives of it and the prior"),
+        (5, "3 of the posterior, 2 of flatter relatives of it, none of the prior"),
+        (1, "1 of the posterior, 0 of flatter relatives of it, none of the prior"),
+    ],
+)
+def test_a_page_says_what_the_draws_are_of(samples: int, words: str):
+    assert sum(shares_of(samples)) == samples and in_words(samples) == words
 
 
 @pytest.mark.parametrize(("samples", "counts"), [(20, [10, 3, 3, 2, 2]), (7, [4, 1, 1, 1]), (3, [2, 1]), (1, [1])])
