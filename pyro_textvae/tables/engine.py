@@ -1,6 +1,6 @@
 """table(): train the rows of a table that are missing, measure them on test, and write what was found.
 
-OUTPUT/table.json       the settings, so that a table is never mixed from two
+OUTPUT/table.json       the settings, so that a table is never of two trainings
 OUTPUT/ROW/seed-N       a run each, with what was measured of it in table_measurement.json
 OUTPUT/fitted.json      the numbers of lines that are no runs
 OUTPUT/ae/seed-N        the autoencoder that rows with init_from="ae" begin with, trained once for all of them
@@ -106,7 +106,8 @@ def table(
     protocol   how rows are optimised, by its name in the table; None: the table's first
     rows       names of the rows to train; None: all of them. What is finished in `output` is in the table anyway
     seeds      train each row with seeds 0 to seeds - 1; None: as many as each row says for itself
-    samples    importance samples; None: the budget's
+    samples    importance samples; None: the budget's. With another number finished runs are measured anew, and what was
+               measured with the number before is kept for when it is asked for again
     settings   options of train() that are to be other than the budget's and the protocol's, for every row: epochs=3
 
     Called again it goes on where it stopped, in the middle of a run if need be, and trains nothing twice; the files are
@@ -219,20 +220,28 @@ def trained(recipe: str, data: Any, directory: Path, **options: Any) -> Run:
 def measured(which: Table, run: Run, samples: int, device: Any) -> None:
     """Measure a run's best weights as its table does, into MEASUREMENT."""
     run.vae.to(device)
-    numbers = which.measure.numbers(run, samples)
-    kept = {"table": which.name, "samples": samples, "constants": which.measure.constants(), "numbers": numbers}
-    write_json(run.directory / MEASUREMENT, kept)
+    now = {"table": which.name, "samples": samples, "constants": which.measure.constants()}
+    others = [
+        each for each in _measurements(run.directory) if (each["table"], each["samples"]) != (which.name, samples)
+    ]
+    now["numbers"] = which.measure.numbers(run, samples)
+    write_json(run.directory / MEASUREMENT, {"measurements": [*others, now]})
+
+
+def _measurements(directory: Path) -> list[dict[str, Any]]:
+    """What was measured of a run, by each table and number of samples; one file had one before it had several."""
+    path = directory / MEASUREMENT
+    found = read_json(path) if path.exists() else {"measurements": []}
+    return found["measurements"] if "measurements" in found else [found]
 
 
 def _measurement(which: Table, directory: Path, samples: int) -> page.Measured | None:
     """What was measured of a run; None if it is not trained, or not measured yet as this table does."""
-    path = directory / MEASUREMENT
-    found = read_json(path) if path.exists() else {}
-    if (found.get("table"), found.get("samples")) != (which.name, samples):
-        return None
-    if found.get("constants") != _jsonable(dict(which.measure.constants())):
-        return None
-    return page.Measured(Run(directory), found["numbers"])
+    wanted = {"table": which.name, "samples": samples, "constants": _jsonable(dict(which.measure.constants()))}
+    for found in _measurements(directory):
+        if wanted.items() <= found.items():
+            return page.Measured(Run(directory), found["numbers"])
+    return None
 
 
 # What is to be trained.
@@ -342,12 +351,12 @@ def _claim(output: Path, plan: Plan) -> None:
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What two tables' settings differ in, in words; of rows, those that both have."""
+    """What two tables' trainings differ in, in words; of rows, those that both have."""
     old, new = (_flat(each, before["own"].keys() & now["own"].keys()) for each in (before, now))
     return [
         f"{name}: {old.get(name)!r} then, {new.get(name)!r} now"
         for name in {**old, **new}
-        if old.get(name) != new.get(name)
+        if name != "samples" and old.get(name) != new.get(name)
     ]
 
 

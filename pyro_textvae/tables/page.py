@@ -207,7 +207,7 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any], pictu
         "is what else the machine did: of a run on a GPU, or of one trained before CPU time was recorded. Columns of "
         "the paper are its own, on its own corpora and at its own sizes: no goal for ours.",
         "\n".join(markdown(*cells(table, found))),
-        f"Not trained yet: {', '.join(absent)}." if absent else "",
+        f"Not measured yet: {', '.join(absent)}." if absent else "",
         "![The table as a picture](table.png)" if pictured else "",
         "\n".join(f"- {note}" for note in table.notes),
         f"Source of the paper's numbers: {table.source}.",

@@ -194,7 +194,7 @@ def test_what_is_measured_by_hand_does_not_change_the_table(made: Result, data: 
 def test_a_run_that_was_trained_on_is_measured_again(made: Result, data: Path, tmp_path: Path):
     output, run = tmp_path / "copy", tmp_path / "copy" / "lm" / "seed-0"
     shutil.copytree(made.output, output)
-    measured = json.loads((run / MEASUREMENT).read_text())
+    (measured,) = json.loads((run / MEASUREMENT).read_text())["measurements"]
     longer: dict[str, Any] = SIZES | {"epochs": 3}
     train("lstm_lm", data, output=run, resume=True, finish=False, progress=False, **longer)
     assert not (run / MEASUREMENT).exists()
@@ -223,6 +223,25 @@ def test_runs_without_cpu_time_keep_their_wall_time_and_the_page_says_which(made
     assert f"| {lm.seconds / 60:.1f} (wall) | {lm.time_ratio:.2f} (wall) |" in text and "| 1.00 |" in text
 
 
+def test_another_number_of_samples_measures_anew_and_forgets_nothing(
+    made: Result, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    output = tmp_path / "copy"
+    shutil.copytree(made.output, output)
+    more = table(TINY, data, output, budget="smoke", samples=9, progress=False)
+    assert [len(line.runs) for line in more.lines] == [len(line.runs) for line in made.lines]
+    vae, as_made = (result.lines[1].measures[NLL].mean for result in (more, made))
+    assert vae != as_made  # by 9 draws and by 3
+    assert "9 samples" in (output / "table.md").read_text(encoding="utf-8")
+    monkeypatch.setattr(Likelihood, "numbers", None)  # nothing is measured
+    back = table(TINY, data, output, budget="smoke", progress=False)
+    assert [line.measures for line in back.lines] == [line.measures for line in made.lines]
+    for path in output.glob(f"*/seed-*/{MEASUREMENT}"):  # as files were before they kept several
+        (first, *_) = [each for each in json.loads(path.read_text())["measurements"] if each["samples"] == 3]
+        path.write_text(json.dumps(first))
+    assert engine.finished_runs(TINY, output, 3).keys() == {line.row.name for line in made.lines}
+
+
 def test_a_changed_constant_of_the_measure_measures_anew_and_nothing_else_does(
     made: Result, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -244,7 +263,8 @@ def test_a_changed_constant_of_the_measure_measures_anew_and_nothing_else_does(
     assert engine.finished_runs(TINY, output, 3) == {}
     table(TINY, data, output, budget="smoke", progress=False)
     assert count == 4
-    assert all(json.loads(path.read_text())["constants"]["most_sentences"] == 20 for path in files)
+    found = [json.loads(path.read_text())["measurements"] for path in files]
+    assert all(each["constants"]["most_sentences"] == 20 for (each,) in found)
 
 
 LABELLED = replace(TINY, name="labelled", rows=TINY.rows[1:], measure=FewLabels())
@@ -297,7 +317,7 @@ def test_ctrl_c_loses_nothing_and_the_numbers_are_those_of_a_table_never_stopped
     with pytest.raises(KeyboardInterrupt):
         table(TINY, data, output, budget="smoke", progress=False)
     text = (output / "table.md").read_text(encoding="utf-8")
-    assert "| LM |" in text and "| VAE |" not in text and "Not trained yet: VAE" in text
+    assert "| LM |" in text and "| VAE |" not in text and "Not measured yet: VAE" in text
     result = table(TINY, data, output, budget="smoke", progress=False)
     assert steps == 4 * 14
     assert [line.measures for line in result.lines] == [line.measures for line in made.lines]
@@ -315,9 +335,8 @@ def test_more_seeds_of_some_rows_are_added_to_a_table(made: Result, data: Path, 
     ("options", "said"),
     [
         ({"epochs": 3}, "epochs: 2 then, 3 now"),
-        ({"budget": "small"}, "budget: 'smoke' then, 'small' now; samples: 3 then, 4 now; hidden: 8 then, 9 now"),
+        ({"budget": "small"}, "budget: 'smoke' then, 'small' now; hidden: 8 then, 9 now"),
         ({"protocol": "old"}, "protocol: 'modern' then, 'old' now"),
-        ({"samples": 9}, "samples: 3 then, 9 now"),
         ({"min_count": 2}, "min_count: None then, 2 now"),
         (
             {"which": replace(TINY, rows=(*TINY.rows[:2], Row("β-VAE (0.4)", "beta_vae", {"beta": 0.5})))},
@@ -401,7 +420,7 @@ def test_a_run_that_diverges_is_reported_and_the_others_go_on(data: Path, tmp_pa
     result = table(which, data, tmp_path / "t", budget="smoke", progress=False)
     assert list(result.failed) == ["wild, seed 0"] and "learning rate" in result.failed["wild, seed 0"]
     assert [(line.row.name, line.time_ratio) for line in result.lines] == [("LM", None)]
-    assert "wild, seed 0" in result.text() and "Not trained yet: wild" in (tmp_path / "t" / "table.md").read_text()
+    assert "wild, seed 0" in result.text() and "Not measured yet: wild" in (tmp_path / "t" / "table.md").read_text()
 
 
 # The command.

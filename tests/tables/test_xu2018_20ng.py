@@ -84,7 +84,7 @@ def test_the_table_has_lines_that_are_no_runs_beside_its_rows(documents: Path, t
     page = (tmp_path / "t" / "table.md").read_text(encoding="utf-8")
     (line,) = [line for line in page.splitlines() if line.startswith("| unigram |")]
     assert f"{expected['perplexity_corpus_exact']:.2f}" in line and " 0.0 " not in line
-    assert "| 836 |" in page and "Not trained yet: SBN 50, G-NVDM 25, G-NVDM 200" in page
+    assert "| 836 |" in page and "Not measured yet: SBN 50, G-NVDM 25, G-NVDM 200" in page
     assert DocumentPerplexity().about({"samples": 2}) in page
     rows = list(csv.DictReader((tmp_path / "t" / "table.csv").read_text().splitlines()))
     assert [row["row"] for row in rows] == ["unigram", "LDA 2", "fDARN 50", "G-NVDM 50"]
