@@ -220,11 +220,9 @@ def trained(recipe: str, data: Any, directory: Path, **options: Any) -> Run:
 def measured(which: Table, run: Run, samples: int, device: Any) -> None:
     """Measure a run's best weights as its table does, into MEASUREMENT."""
     run.vae.to(device)
-    now = {"table": which.name, "samples": samples, "constants": which.measure.constants()}
-    others = [
-        each for each in _measurements(run.directory) if (each["table"], each["samples"]) != (which.name, samples)
-    ]
-    now["numbers"] = which.measure.numbers(run, samples)
+    asked = {"table": which.name, "samples": samples}
+    others = [each for each in _measurements(run.directory) if not asked.items() <= each.items()]
+    now = asked | {"constants": which.measure.constants(), "numbers": which.measure.numbers(run, samples)}
     write_json(run.directory / MEASUREMENT, {"measurements": [*others, now]})
 
 
@@ -232,7 +230,7 @@ def _measurements(directory: Path) -> list[dict[str, Any]]:
     """What was measured of a run, by each table and number of samples; one file had one before it had several."""
     path = directory / MEASUREMENT
     found = read_json(path) if path.exists() else {"measurements": []}
-    return found["measurements"] if "measurements" in found else [found]
+    return found.get("measurements", [found])
 
 
 def _measurement(which: Table, directory: Path, samples: int) -> page.Measured | None:
