@@ -13,7 +13,7 @@ import numpy as np
 from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
 from pyro_textvae.evaluation import generation
 from pyro_textvae.evaluation.codes import Codes, evaluating
-from pyro_textvae.evaluation.collapse import information_of_components
+from pyro_textvae.evaluation.collapse import MERGED_KL, information_of_components
 from pyro_textvae.evaluation.generated import how
 from pyro_textvae.figures import has_texts
 from pyro_textvae.figures.comparison import changed_options, valid_metrics
@@ -60,7 +60,7 @@ MEANINGS: dict[str, str] = {
     "posterior_spread": "variance of the codes, summed over dimensions",
     "component_pairwise_kl_nats": "KL between two components, on average",
     "component_pairwise_kl_in_use_nats": "the same, weighted by use, of the median variable",
-    "variables_apart": "variables whose components in use are 0.1 nats apart or more",
+    "variables_apart": f"variables whose components in use are {MERGED_KL} nats apart or more",
     "concentration_mean": "of the posteriors' concentrations: that of sentences that say little is low",
     "concentration_min": "the least of them",
     "concentration_max": "the greatest",
