@@ -164,8 +164,8 @@ class Run:
         if recorded["data"] is None:
             raise ValueError(
                 "this run was trained on texts in memory, which it does not keep: pass them to "
-                "evaluate(data=...), describe_topics(data=...), classify(texts, labels) or order_sensitivity(texts), "
-                "or train from a file"
+                "evaluate(data=...), describe_components(data=...), describe_topics(data=...), "
+                "classify(texts, labels) or order_sensitivity(texts), or train from a file"
             )
         corpus = Corpus.open(recorded["data"], **recorded["options"])
         if corpus.sha256 != recorded["sha256"]:
@@ -250,12 +250,19 @@ class Run:
         return joint[:, 0] if joint.shape[1] == 1 else joint
 
     def describe_components(
-        self, split: str = "valid", *, words: int = 8, sentences: int = 3, samples: int = 3, seed: int = 0
+        self,
+        split: str = "valid",
+        *,
+        words: int = 8,
+        sentences: int = 3,
+        samples: int = 3,
+        seed: int = 0,
+        data: Any = None,
     ) -> Components:
         """What each component is about: its share, its words, the sentences nearest to it, samples; prints as a page.
 
-        split  of the run's corpus; the other numbers say how many of each are listed. How words are chosen:
-        `evaluation/interpretation.py`.
+        By a split of the run's corpus, or by `data` as evaluate() takes it; the other numbers say how many of each are
+        listed. How words are chosen: `evaluation/interpretation.py`.
         """
         self._need_classes()
         for name, value in (("words", words), ("sentences", sentences), ("samples", samples)):
@@ -264,7 +271,7 @@ class Run:
         return describe_components(
             self.vae,
             self.vocabulary,
-            self.corpus.split(split),
+            self.corpus.split(split) if data is None else self._given(data, split),
             words=words,
             sentences=sentences,
             samples=samples,

@@ -110,6 +110,7 @@ IN_SHELL = {
     "labels=[...]": "--label",
     "label=...": "--label",
     "evaluate(data=...)": "'evaluate RUN --data FILE'",
+    "describe_components(data=...)": "'components RUN --data FILE'",
     "describe_topics(data=...)": "'topics RUN --data FILE'",
 }
 """What messages advise in Python -> what a shell takes."""

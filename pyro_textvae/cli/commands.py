@@ -529,6 +529,7 @@ def components(
     sentences: int = 3,
     samples: int = 3,
     seed: Seed = 0,
+    data: Annotated[str | None, UNSET] = None,
     as_json: AsJson = False,
 ) -> Answer:
     """Say what each component of a mixture is about: its words, sentences and samples.
@@ -538,8 +539,11 @@ def components(
         words: how many words to list, those it has most more often than the other components
         sentences: how many of the nearest sentences
         samples: how many new sentences
+        data: a file or folder of sentences instead, as 'train' takes it
     """
-    found = open_run(run).describe_components(split, words=words, sentences=sentences, samples=samples, seed=seed)
+    found = open_run(run).describe_components(
+        split, words=words, sentences=sentences, samples=samples, seed=seed, data=data
+    )
     return Answer(str(found), found.data(), as_json)
 
 

@@ -139,17 +139,20 @@ def names_of(runs: "Sequence[Run] | Mapping[str, Run]") -> "dict[str, Run]":
     """Runs by a name each: recipe, options that are not its defaults; where needed corpus and directory, too."""
     if isinstance(runs, Mapping):
         return dict(runs)
-    named: dict[str, Run] = {}
     names = [called(run) for run in runs]
     corpora = [corpus_of(run)["name"] for run in runs]
     if len(set(corpora)) > 1:
         names = [f"{name} on {corpus}" for name, corpus in zip(names, corpora, strict=True)]
-    for name, run in zip(names, runs, strict=True):
-        alone = names.count(name) == 1
-        named[name if alone else f"{name} ({run.directory.name})"] = run
-    if len(named) < len(names):
-        raise ValueError(f"two of the runs have one name ({', '.join(names)}): give a mapping of names to runs")
-    return named
+    # The same recipe twice is told apart by the directory's name, and where that is the same too by its path.
+    for directories in ([run.directory.name for run in runs], [str(run.directory) for run in runs]):
+        full = [
+            name if names.count(name) == 1 else f"{name} ({directory})"
+            for name, directory in zip(names, directories, strict=True)
+        ]
+        if len(set(full)) == len(full):
+            return dict(zip(full, runs, strict=True))
+    twice = next(name for name in full if full.count(name) > 1)
+    raise ValueError(f"{twice} came {full.count(twice)} times: give each run once")
 
 
 def called(run: "Run") -> str:

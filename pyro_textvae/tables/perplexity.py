@@ -16,15 +16,15 @@ class Perplexity(Likelihood):
         "perplexity_importance_tempered": "PPL (IW)",
         "perplexity_importance_weighted": "PPL (IW of q alone)",
         "perplexity_elbo": "PPL (ELBO)",
-        "perplexity_elbo_same_draws": "PPL (ELBO by 3 draws)",
-        "perplexity_xu2018_released_no_bound": "PPL at the mean of the 3, no bound",
+        "perplexity_elbo_same_draws": f"PPL (ELBO by {DRAWS} draws)",
+        "perplexity_xu2018_released_no_bound": f"PPL at the mean of the {DRAWS}, no bound",
         NLL: "NLL (IW)",
         "kl_nats_per_sentence": "KL",
         MI: "MI (aggregate)",
         "active_units": "AU",
         "concentration_mean": "concentration",
     }
-    short = ("PPL (IW)", "PPL (ELBO)", "PPL at the mean of the 3, no bound", "KL")
+    short = ("PPL (IW)", "PPL (ELBO)", titles["perplexity_xu2018_released_no_bound"], "KL")
 
     def constants(self) -> Mapping[str, Any]:
         return {**super().constants(), "released_draws": DRAWS}

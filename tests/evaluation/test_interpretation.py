@@ -63,6 +63,14 @@ def test_every_class_of_every_variable_is_described(mixture):
     assert str(found) == str(mixture.describe_components(words=4, sentences=2, samples=1))
 
 
+def test_components_are_described_by_texts_of_ones_own(mixture):
+    asked = {"words": 4, "sentences": 2, "samples": 1}
+    texts = mixture.corpus.splits["valid"].texts(mixture.vocabulary)
+    assert mixture.describe_components(data=texts, **asked) == mixture.describe_components(**asked)
+    few = mixture.describe_components(data=texts[:5], sentences=1)
+    assert {each.nearest[0] for each in few} <= set(texts[:5])
+
+
 def test_the_nearest_sentences_are_those_of_the_greatest_density(mixture):
     found = mixture.describe_components(sentences=1, samples=0)
     texts = mixture.corpus.splits["valid"].texts(mixture.vocabulary)

@@ -441,6 +441,11 @@ def test_the_table_has_a_line_a_run_and_the_chance_beside_the_homogeneity(
 def test_two_runs_of_one_recipe_are_told_apart_by_their_directories(tmp_path: Path, trained: dict[str, Run]):
     again = a_run(tmp_path / "again", "vae", TEXTS, latent=3)
     assert set(names_of([trained["vae"], again])) == {"vae (vae)", "vae (again)"}
+    elsewhere = a_run(tmp_path / "another" / "again", "vae", TEXTS, latent=3)
+    paths = [tmp_path / "again", tmp_path / "another" / "again"]
+    assert set(names_of([again, elsewhere])) == {f"vae ({path})" for path in paths}
+    with pytest.raises(ValueError, match=r"vae \(.*again\) came 2 times: give each run once"):
+        names_of([again, again])
 
 
 # The report.
