@@ -4,9 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from pyro_textvae import linear_cross_entropy as module
 from pyro_textvae.linear_cross_entropy import ROWS, linear_cross_entropy, plain_linear_cross_entropy
 
-COUNTS = (1, ROWS - 1, ROWS, 2 * ROWS + 3)
+IN_CACHE = 50  # rows of the words here
+COUNTS = (1, IN_CACHE, ROWS - 1, ROWS, 2 * ROWS + 3)
+
+
+@pytest.fixture(autouse=True)
+def some_blocks(monkeypatch):
+    monkeypatch.setattr(module, "CACHED", 11 * IN_CACHE)
 
 
 def an_output_layer(count: int, dtype: torch.dtype = torch.float64, bias: bool = True) -> list[Any]:
