@@ -7,11 +7,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import mpmath
 import pytest
 import torch
 from scipy.special import gammaln, ive
+from torch.distributions import kl_divergence
 
 from pyro_textvae.batch import Batches
+from pyro_textvae.distributions import HypersphericalUniform, VonMisesFisher
 from pyro_textvae.evaluation import evaluate
 from pyro_textvae.objective import Objective
 from pyro_textvae.recipes import recipes
@@ -47,6 +50,33 @@ def test_the_kl_of_a_fixed_concentration_is_its_exact_constant_whether_the_code_
     assert gaps[0] < 0.1 < 5 < gaps[-1]  # paid from the first epoch, read later: 0.00, ..., 15.4
     fixed.evaluate("valid")
     assert fixed.verdict.state == "healthy"
+
+
+def released_kl(d: int, k: float) -> float:
+    """The KL as released (Guu et al. 2018's formula), to forty digits."""
+    mpmath.mp.dps = 40
+    bessel, half = mpmath.besseli, mpmath.mpf(d) / 2
+    ratio = (bessel(half + 1, k) + bessel(half, k) * d / (2 * k)) / bessel(half, k) - mpmath.mpf(d) / (2 * k)
+    rest = half * mpmath.log(k) - mpmath.log(bessel(half, k)) - mpmath.loggamma(half + 1) - half * mpmath.log(2)
+    return float(k * ratio + rest)
+
+
+@pytest.mark.parametrize(
+    ("d", "k", "printed"),
+    [(2, 1, 0.1176945308), (25, 25, 6.007973528), (50, 80, 19.58470823), (100, 40, 6.4936128), (100, 200, 47.2657789)],
+)
+def test_the_released_kl_is_the_exact_one_of_two_dimensions_more(d, k, printed):
+    released = released_kl(d, k)
+    assert released == pytest.approx(printed, rel=1e-8)
+    of_two_more, exact = (
+        kl_divergence(
+            VonMisesFisher(torch.eye(n, dtype=torch.float64)[0], torch.tensor(float(k), dtype=torch.float64)),
+            HypersphericalUniform(n),
+        ).item()
+        for n in (d + 2, d)
+    )
+    assert released == pytest.approx(of_two_more, rel=1e-10)
+    assert abs(released / exact - 1) > 1e-3  # so it is no bound's KL either
 
 
 def test_where_a_gaussian_collapses_a_vmf_does_not(fixed, tmp_path):
