@@ -31,6 +31,9 @@ SHARES = (0.5, 0.25, 0.125)
 OWN = 0.5
 """Share of the draws that are the posterior's own: little is lost where it is right."""
 
+PROPOSALS = [OWN, *SHARES]
+"""All of these, for whom keeps beside a number how it was measured."""
+
 
 def shares_of(samples: int) -> list[int]:
     """How many of so many draws are the posterior's own, each flatter relative's, and the prior's.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.evaluation import documents
 from pyro_textvae.evaluation.collapse import LARGEST_VARIANCE_OF_AN_IDLE_UNIT
-from pyro_textvae.evaluation.proposals import OWN, SHARES, in_words
+from pyro_textvae.evaluation.proposals import PROPOSALS, in_words
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Fitted, Found, Measure
 
@@ -41,7 +41,7 @@ class DocumentPerplexity(Measure):
         return {
             "variance_of_an_idle_unit": LARGEST_VARIANCE_OF_AN_IDLE_UNIT,
             "words_of_a_topic": WORDS,
-            "proposals": [OWN, *SHARES],
+            "proposals": PROPOSALS,
         }
 
     def numbers(self, run: Run, samples: int) -> dict[str, float | list[float]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyro_textvae.evaluation import collapse
 from pyro_textvae.evaluation.language_model import LanguageModelBudget
-from pyro_textvae.evaluation.proposals import OWN, SHARES, in_words
+from pyro_textvae.evaluation.proposals import PROPOSALS, in_words
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Found, Measure
 
@@ -72,7 +72,7 @@ class Generation(Measure):
             "merged_kl": collapse.MERGED_KL,
             "least_share_of_a_component": collapse.LEAST_SHARE_OF_A_COMPONENT,
             "sentences_per_sample": SENTENCES_PER_SAMPLE,
-            "proposals": [OWN, *SHARES],
+            "proposals": PROPOSALS,
             "language_model": asdict(LANGUAGE_MODEL),
         }
 

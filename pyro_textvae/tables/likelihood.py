@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pyro_textvae.evaluation.collapse import LARGEST_VARIANCE_OF_AN_IDLE_UNIT, MOST_SENTENCES
-from pyro_textvae.evaluation.proposals import OWN, SHARES, in_words
+from pyro_textvae.evaluation.proposals import PROPOSALS, in_words
 from pyro_textvae.run import Run
 from pyro_textvae.tables.rows import Found, Measure
 
@@ -35,7 +35,7 @@ class Likelihood(Measure):
         return {
             "most_sentences": MOST_SENTENCES,
             "variance_of_an_idle_unit": LARGEST_VARIANCE_OF_AN_IDLE_UNIT,
-            "proposals": [OWN, *SHARES],
+            "proposals": PROPOSALS,
         }
 
     def numbers(self, run: Run, samples: int) -> dict[str, float | list[float]]:
