@@ -271,7 +271,7 @@ class Run:
         return describe_components(
             self.vae,
             self.vocabulary,
-            self.corpus.split(split) if data is None else self._given(data, split),
+            self.corpus.split(split) if data is None else self._with_known_words(self._given(data, split)),
             words=words,
             sentences=sentences,
             samples=samples,
@@ -703,12 +703,16 @@ class Run:
                 labels = [self._label_of(record.labels, told, text.source) for record in records]
             data = [" ".join(record.words) for record in records]
         found = self._split(data, labels)
-        if not self.vae.decoder.ordered and len(empty := found.without_known_words()):
+        return found if self.vae.decoder.ordered else self._with_known_words(found)
+
+    def _with_known_words(self, split: Split) -> Split:
+        """The split. Raises ValueError for texts without any, of which a code says nothing."""
+        if len(empty := split.without_known_words()):
             raise ValueError(
-                f"{len(empty)} of {len(found)} documents have no word that the run's vocabulary knows, such as "
-                f"document {empty[0]} (counted from 0), and a bag of none says nothing: leave them out"
+                f"{len(empty)} of {len(split)} texts have no word that the run's vocabulary knows, such as number "
+                f"{empty[0] + 1}, and a code says nothing of them: leave them out"
             )
-        return found
+        return split
 
     def _label_of(self, labels: Mapping[str, str], told: str, where: str) -> str:
         """What a record says of the label that the model is told; of one column, whatever it is called."""

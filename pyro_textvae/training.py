@@ -453,15 +453,18 @@ def _prepare(directory: Path, settings: dict[str, Any], corpus: Corpus, data: An
     if settings["training"]["decay"] != "linear":  # whose rates depend on how many epochs are planned
         free.add("epochs")
     differing = [
-        f"{group} {name}: {_get(before, group, name)!r} then, {_get(settings, group, name)!r} now"
+        f"{group} {name}".rstrip() + f": {_get(before, group, name)!r} then, {_get(settings, group, name)!r} now"
         for group in ("recipe", "options", "size", "training", "seed", "init_from")
         for name in (settings[group] if isinstance(settings[group], dict) else [""])
         if _get(before, group, name) != _get(settings, group, name) and name not in free
     ]
     if read_json(directory / "corpus.json")["sha256"] != corpus.sha256:
-        differing.append("the corpus")
+        differing.append("the corpus, which is another text or read otherwise (a seed that splits it included)")
     if differing:
-        raise ValueError(f"{directory} cannot be resumed, its settings differ: {'; '.join(differing)}")
+        raise ValueError(
+            f"{directory} cannot be resumed, its settings differ: {'; '.join(differing)}. Give those that "
+            "it had, or name another output"
+        )
     if before["training"] != settings["training"]:
         write_json(directory / "recipe.json", before | {"training": settings["training"]})
     return (directory / "last.safetensors").exists()

@@ -401,7 +401,7 @@ def test_a_run_of_bags_in_memory_takes_its_data_again(tmp_path, capsys):
         assert run.describe_topics(words=3, data=data) == expected[0]
         assert run.evaluate(data=data) == pytest.approx(expected[1])
     assert main(["topics", str(tmp_path), "--words", "3", "--data", str(tmp_path / "own.feat")]) == 0
-    with pytest.raises(ValueError, match="1 of 2 documents have no word that the run's vocabulary knows, such"):
+    with pytest.raises(ValueError, match="1 of 2 texts have no word that the run's vocabulary knows, such as number 2"):
         run.evaluate(data=["red rose", "unheard"])
 
 

@@ -446,7 +446,9 @@ def test_components_are_described_by_their_words_sentences_and_samples(run: Path
     assert [each["number"] for each in found] == [0, 1, 2, 3]
     said = say("components", run, "--words", 3, "--sentences", 1, "--samples", 1).out
     assert said.count("nearest") == said.count("sample   ") == 4 and found[0]["nearest"][0] in said
-    assert said.splitlines()[0].startswith("A word's score says how surely the component has it more often")
+    collapsed, _, scores, *_ = said.splitlines()
+    assert collapsed.startswith("posterior collapse: with the code of another sentence the decoder predicts as well")
+    assert scores.startswith("A word's score says how surely the component has it more often")
     said = say("sample", run, "--component", 9)
     assert said.code == 1 and "components are 0 to 3" in said.err
 

@@ -238,7 +238,7 @@ def test_a_run_resumed_with_other_settings_or_another_corpus_is_refused_by_what_
         (dict(gamma=0.5), r"options gamma: 0\.7 then, 0\.5 now"),
         (dict(latent=3), "size latent: 4 then, 3 now"),
         (dict(batch_size=8), "training batch_size: 16 then, 8 now"),
-        (dict(seed=3), "seed : 0 then, 3 now"),
+        (dict(seed=3), "seed: 0 then, 3 now"),
         (dict(data=some_texts(seed=1)), "the corpus"),
     ):
         with pytest.raises(ValueError, match=f"cannot be resumed, its settings differ.*{message}"):

@@ -541,10 +541,11 @@ def components(
         samples: how many new sentences
         data: a file or folder of sentences instead, as 'train' takes it
     """
-    found = open_run(run).describe_components(
-        split, words=words, sentences=sentences, samples=samples, seed=seed, data=data
-    )
-    return Answer(str(found), found.data(), as_json)
+    opened = open_run(run)
+    found = opened.describe_components(split, words=words, sentences=sentences, samples=samples, seed=seed, data=data)
+    judged = opened.verdict if opened.metrics else None
+    warned = [] if judged is None or judged.state == "healthy" else [f"{judged.state}: {judged.reasons[0]}"]
+    return Answer("\n\n".join([*warned, str(found)]), found.data(), as_json)
 
 
 def topics(

@@ -52,15 +52,17 @@ class Topics(list[Topic]):
 
 
 def describe_topics(vae: TextVAE, vocabulary: Vocabulary, split: Split, words: int = 10) -> Topics:
-    """The `words` words of every number of the code, and their NPMI over the documents of a split.
+    """The `words` words of every number of the code, or all where fewer are known, and their NPMI over a split.
 
     Raises ValueError for a decoder of sentences, which has no probability of a word by itself, and for fewer than 2.
     """
     need_topics(vae)
-    if not 2 <= words <= len(vocabulary) - len(SPECIALS):
+    known = len(vocabulary) - len(SPECIALS)
+    if min(words, known) < 2:
         raise ValueError(
-            f"words={words} came, but a topic has at least 2, to occur together, of {len(vocabulary) - len(SPECIALS)}"
+            f"words={words} came, of {known} that are known, but a topic has at least 2, to occur together"
         )
+    words = min(words, known)
     weights = loadings(vae)
     order = np.argsort(-weights, axis=1, kind="stable")
     coherent = npmi(order[:, :words], split, len(vocabulary))

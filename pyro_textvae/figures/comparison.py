@@ -139,6 +139,9 @@ def names_of(runs: "Sequence[Run] | Mapping[str, Run]") -> "dict[str, Run]":
     """Runs by a name each: recipe, options that are not its defaults; where needed corpus and directory, too."""
     if isinstance(runs, Mapping):
         return dict(runs)
+    where = [run.directory.resolve() for run in runs]
+    if twice := [run for run in runs if where.count(run.directory.resolve()) > 1]:
+        raise ValueError(f"the run {twice[0].directory} came {len(twice)} times: give each once")
     names = [called(run) for run in runs]
     corpora = [corpus_of(run)["name"] for run in runs]
     if len(set(corpora)) > 1:
@@ -150,9 +153,8 @@ def names_of(runs: "Sequence[Run] | Mapping[str, Run]") -> "dict[str, Run]":
             for name, directory in zip(names, directories, strict=True)
         ]
         if len(set(full)) == len(full):
-            return dict(zip(full, runs, strict=True))
-    twice = next(name for name in full if full.count(name) > 1)
-    raise ValueError(f"{twice} came {full.count(twice)} times: give each run once")
+            break
+    return dict(zip(full, runs, strict=True))
 
 
 def called(run: "Run") -> str:

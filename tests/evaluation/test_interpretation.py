@@ -69,6 +69,8 @@ def test_components_are_described_by_texts_of_ones_own(mixture):
     assert mixture.describe_components(data=texts, **asked) == mixture.describe_components(**asked)
     few = mixture.describe_components(data=texts[:5], sentences=1)
     assert {each.nearest[0] for each in few} <= set(texts[:5])
+    with pytest.raises(ValueError, match="1 of 3 texts have no word that the run's vocabulary knows, such as number 2"):
+        mixture.describe_components(data=[texts[0], "qwerty asdf", texts[1]])
 
 
 def test_the_nearest_sentences_are_those_of_the_greatest_density(mixture):
