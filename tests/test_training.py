@@ -243,7 +243,7 @@ def test_a_run_resumed_with_other_settings_or_another_corpus_is_refused_by_what_
     ):
         with pytest.raises(ValueError, match=f"cannot be resumed, its settings differ.*{message}"):
             train_tiny("bn_vae", tmp_path, resume=True, **changed)
-    with pytest.raises(ValueError, match="recipe : 'bn_vae' then, 'vae' now"):
+    with pytest.raises(ValueError, match="recipe: 'bn_vae' then, 'vae' now"):
         train_tiny("vae", tmp_path, resume=True)
 
 
