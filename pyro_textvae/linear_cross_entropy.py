@@ -41,7 +41,7 @@ def linear_cross_entropy(inputs: Tensor, weight: Tensor, bias: Tensor | None, ta
 def plain_linear_cross_entropy(inputs: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
     """The same by PyTorch's own functions: differentiable as often as one likes, with all logits in memory."""
     logits = F.linear(inputs, weight, bias)
-    return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets, reduction="none")
+    return F.cross_entropy(_wide(logits), targets, reduction="none")
 
 
 def _blocks(logits: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:

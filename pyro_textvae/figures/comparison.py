@@ -140,8 +140,9 @@ def names_of(runs: "Sequence[Run] | Mapping[str, Run]") -> "dict[str, Run]":
     if isinstance(runs, Mapping):
         return dict(runs)
     where = [run.directory.resolve() for run in runs]
-    if twice := [run for run in runs if where.count(run.directory.resolve()) > 1]:
-        raise ValueError(f"the run {twice[0].directory} came {len(twice)} times: give each once")
+    for run, place in zip(runs, where, strict=True):
+        if where.count(place) > 1:
+            raise ValueError(f"the run {run.directory} came {where.count(place)} times: give each once")
     names = [called(run) for run in runs]
     corpora = [corpus_of(run)["name"] for run in runs]
     if len(set(corpora)) > 1:
