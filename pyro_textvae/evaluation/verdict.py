@@ -106,17 +106,27 @@ def train_longer(losses: Sequence[float]) -> str:
     return f"train longer: the loss was still falling, by {gain:.2f} nats a sentence ({share:.1%}) in the last epoch"
 
 
+def _gap(metrics: Mapping[str, float]) -> tuple[float | None, float, str]:
+    """What the code of another sentence costs, its noise (two standard errors), and in words, with the standard error
+    where sentences are too few to tell it from nothing."""
+    gap, error = metrics.get("shuffled_z_gap_nats_per_sentence"), metrics.get("shuffled_z_gap_standard_error", 0.0)
+    if gap is None:
+        return None, 0.0, ""
+    return gap, 2 * error, f"{gap:.2f}" + (f" ± {error:.2f}" if 2 * error > max(gap, IGNORED_GAP) else "")
+
+
 def _posterior(metrics: Mapping[str, float], settings: Settings) -> Verdict | None:
-    gap, kl = metrics.get("shuffled_z_gap_nats_per_sentence"), metrics["kl_nats_per_sentence"]
+    (gap, noise, shown_gap), kl = _gap(metrics), metrics["kl_nats_per_sentence"]
     ignored = (
         None
         if gap is None or gap >= IGNORED_GAP
-        else f"with the code of another sentence the decoder predicts as well: {gap:.2f} nats a sentence worse, where "
-        f"less than {IGNORED_GAP} counts as ignoring the code"
+        else f"with the code of another sentence the decoder predicts as well: {shown_gap} nats a sentence worse, "
+        f"where less than {IGNORED_GAP} counts as ignoring the code"
     )
-    if kl < SMALL_KL and (gap is None or gap < SMALL_KL):
+    # A KL this small says that nothing is told; a gap has to be seen above its noise to say otherwise.
+    if kl < SMALL_KL and (gap is None or gap < max(SMALL_KL, noise)):
         small = f"KL is {kl:.2f} nats a sentence, and below {SMALL_KL} the code can tell next to nothing"
-        shown = ignored or (f"the code of another sentence costs {gap:.2f} nats" if gap is not None else None)
+        shown = ignored or (f"the code of another sentence costs {shown_gap} nats" if gap is not None else None)
         return Verdict(
             "posterior collapse",
             (small, shown) if shown else (small,),
@@ -239,10 +249,10 @@ def _dispersed(metrics: Mapping[str, float], settings: Settings) -> Verdict | No
 
 def _healthy(metrics: Mapping[str, float], settings: Settings) -> Verdict:
     reasons = [f"KL is {metrics['kl_nats_per_sentence']:.2f} nats a sentence"]
-    if (gap := metrics.get("shuffled_z_gap_nats_per_sentence")) is not None:
-        reasons.append(
-            f"with the code of another sentence the decoder predicts {gap:.2f} nats worse: it reads the code"
-        )
+    gap, noise, shown_gap = _gap(metrics)
+    if gap is not None:
+        reads = "it reads the code" if gap >= noise else "too few sentences to say whether it reads the code"
+        reasons.append(f"with the code of another sentence the decoder predicts {shown_gap} nats worse: {reads}")
     if (active := metrics.get("active_units")) is not None:
         reasons.append(f"{active:.0f} of {metrics['latent_dimensions']:.0f} dimensions are active")
     if "component_pairwise_kl_in_use_nats" in metrics:

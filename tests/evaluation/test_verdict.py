@@ -23,6 +23,12 @@ CASES = {
         VAE, {"kl_nats_per_sentence": 0.3, "shuffled_z_gap_nats_per_sentence": 0.35}, "posterior collapse"),
     "a weak code that is read": (
         VAE, {"kl_nats_per_sentence": 0.9, "shuffled_z_gap_nats_per_sentence": 1.2}, "healthy"),
+    "next to no KL, and a gap within its noise": (
+        VAE, {"kl_nats_per_sentence": 0.02, "shuffled_z_gap_nats_per_sentence": 0.57,
+              "shuffled_z_gap_standard_error": 0.55}, "posterior collapse"),
+    "a small KL, and a gap above its noise": (
+        VAE, {"kl_nats_per_sentence": 0.4, "shuffled_z_gap_nats_per_sentence": 0.57,
+              "shuffled_z_gap_standard_error": 0.05}, "healthy"),
     "a constant KL and no gap": (VAE, {"shuffled_z_gap_nats_per_sentence": -0.01}, "posterior collapse"),
     "merged components": (
         MIXTURE, {"component_pairwise_kl_in_use_nats": 0.004, "information_c_nats": 0.01, "components_in_use": 9.9},
@@ -75,6 +81,12 @@ def test_a_collapsed_code_comes_first_and_what_else_is_wrong_is_named():
     )
     assert verdict.state == "posterior collapse"
     assert any("also mode collapse" in reason for reason in verdict.reasons)
+
+
+def test_a_gap_that_too_few_sentences_measured_is_not_said_to_show_anything():
+    measured = VAE | {"shuffled_z_gap_nats_per_sentence": 1.5, "shuffled_z_gap_standard_error": 1.25}
+    assert "1.50 ± 1.25 nats" in str(judge(measured)) and "too few sentences" in str(judge(measured))
+    assert "it reads the code" in str(judge(measured | {"shuffled_z_gap_standard_error": 0.25}))
 
 
 UNREAD = {"shuffled_z_gap_nats_per_sentence": 0.0}
