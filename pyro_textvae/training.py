@@ -144,7 +144,9 @@ def train(
         loop = Loop(run, recipe, corpus, training, where, progress, drop_singletons=normalised)
         if begun:
             loop.restore()
-        elif progress:
+        if progress and resume and finish and (why := _nothing_left(directory, begun, loop)):
+            tqdm.write(why)
+        if progress and not begun:
             tqdm.write(corpus.describe())
         if not loop.done:
             for name in MEASURED:
@@ -153,6 +155,19 @@ def train(
         if finish and not (directory / MEASURED[-1]).exists():
             _finish(run, corpus, seed, progress)
     return run
+
+
+def _nothing_left(directory: Path, begun: bool, loop: Loop) -> str:
+    """What to tell someone who asked to go on with a run where there is nothing to go on with; or ""."""
+    if not begun:
+        return f"{directory} holds no training to go on with: it begins now"
+    if not loop.done:
+        return ""
+    finished = f"{directory} is finished (epochs: {len(loop.rows)})"
+    # A linear decay has ended at a rate of 0; a run short of its epochs was stopped by its own rule.
+    if loop.training.decay == "linear" or len(loop.rows) < loop.training.epochs:
+        return f"{finished}: to train for longer, begin a new run with other settings"
+    return f"{finished}: to go on with it, give more epochs"
 
 
 MEASUREMENT = "table_measurement.json"

@@ -187,6 +187,20 @@ def test_resuming_a_finished_run_changes_no_file(tmp_path):
     assert run.metrics == first.metrics and run.metrics
 
 
+def test_to_resume_where_nothing_is_left_to_do_says_so(tmp_path, capsys):
+    again = partial(train_tiny, "vae", tmp_path / "run", resume=True, progress=True, finish=True)
+    again(epochs=1)
+    assert "holds no training to go on with: it begins now" in capsys.readouterr().out
+    again(epochs=1)
+    assert "is finished (epochs: 1): to go on with it, give more epochs" in capsys.readouterr().out
+    again(epochs=2)
+    assert "to go on with" not in capsys.readouterr().out
+    falling = partial(train_tiny, "vae", tmp_path / "falling", epochs=1, decay="linear", finish=True)
+    falling()
+    falling(resume=True, progress=True)
+    assert "begin a new run with other settings" in capsys.readouterr().out
+
+
 def test_what_was_measured_goes_when_training_goes_on(tmp_path):
     train_tiny("vae", tmp_path).evaluate("valid")
     assert train_tiny("vae", tmp_path, epochs=3, resume=True).metrics == {}

@@ -13,8 +13,8 @@ from pyro_textvae.tables.rows import Budget, Row, Table
 REPEATED = 3
 """Seeds of the rows that the claims rest on."""
 
-# As released 5,000 updates of 100,000, the first thousand nearly without a KL. A short budget has as many in all: where a
-# fifth of them warm up, components merge before the decoder has learnt to read z.
+# As released 5,000 updates of 100,000, the first thousand nearly without a KL. A short budget has as many in all; where
+# a fifth of them warm up, components merge before the decoder has learnt to read z.
 WARM_UP = {"warm_up": 0.6}
 
 
