@@ -23,6 +23,7 @@ from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import evaluate, judge
 from pyro_textvae.figures.points import WATCHED, a_part, pack, points_of
 from pyro_textvae.objective import Objective
+from pyro_textvae.optim import PRECISIONS
 from pyro_textvae.recipes import Recipe
 from pyro_textvae.run import SELECTED_BY, Run, best_of
 from pyro_textvae.schedules import END, weight_at
@@ -31,7 +32,6 @@ from pyro_textvae.vae import TextVAE
 
 LEARNING_RATES = {"adamw": 2e-3, "sgd": 1.0}
 OPTIMIZERS = tuple(LEARNING_RATES)
-PRECISIONS = ("float32", "bfloat16")
 SELECTIONS = tuple(SELECTED_BY)
 
 

@@ -9,6 +9,9 @@ import torch
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
 
+PRECISIONS = ("float32", "bfloat16")
+"""Of a training step: as the weights are, or under autocast, with densities, KLs and softmax in float32."""
+
 
 class JointOptim(PyroOptim):
     """A torch optimiser that moves every parameter in one step, for `pyro.infer.SVI`.

@@ -7,6 +7,7 @@ perplexity here means nothing without the budget that it was trained with.
 import copy
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from pyro_textvae.batch import Batches
 from pyro_textvae.corpus import Split
 from pyro_textvae.evaluation.codes import evaluating
 from pyro_textvae.evaluation.likelihood import importance_weighted_nll
+from pyro_textvae.optim import PRECISIONS
 from pyro_textvae.recipes import recipes
 from pyro_textvae.size import Size
 from pyro_textvae.vae import TextVAE
@@ -30,6 +32,7 @@ class LanguageModelBudget:
     batch_size     sentences, of like length
     learning_rate  of AdamW, falling linearly to 0
     clip           largest global gradient norm
+    precision      of training, "float32" or "bfloat16", as in `Training`; what is measured is in float32
     """
 
     embedding: int = 128
@@ -40,6 +43,7 @@ class LanguageModelBudget:
     batch_size: int = 32
     learning_rate: float = 3e-3
     clip: float = 5.0
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         self.size(vocabulary=1)
@@ -51,6 +55,8 @@ class LanguageModelBudget:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ValueError(f"'{name}' is {value!r}, but it must be positive and finite")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"'precision' is {self.precision!r}; it is one of {', '.join(PRECISIONS)}")
 
     def size(self, vocabulary: int) -> Size:
         return Size(vocabulary, embedding=self.embedding, hidden=self.hidden, layers=self.layers, dropout=self.dropout)
@@ -76,14 +82,15 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), lr=budget.learning_rate, fused=True)
     steps = budget.epochs * len(Batches(text, budget.batch_size))
     rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
-    best, least, weights = 0, math.inf, {}
+    best, least, weights, low = 0, math.inf, {}, budget.precision == "bfloat16"
     with tqdm(total=steps, desc=name, unit="batch", leave=False, disable=None) as bar:
         for epoch in range(budget.epochs):
             model.train()
             with torch.enable_grad():
                 for batch in Batches(text, budget.batch_size, seed=seed, epoch=epoch):
                     batch = batch.to(device)
-                    loss = -model.decoder.log_prob(model.prior.sample(len(batch)), batch).mean()
+                    with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=low):
+                        loss = -model.decoder.log_prob(model.prior.sample(len(batch)), batch).mean()
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()
                     nn.utils.clip_grad_norm_(model.parameters(), budget.clip)

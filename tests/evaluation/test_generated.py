@@ -155,6 +155,16 @@ def test_the_weights_of_the_epoch_that_held_out_text_likes_best_are_kept(monkeyp
     assert nats_per_token(model, other) == pytest.approx(min(costs), rel=1e-6)
 
 
+def test_a_language_model_trained_in_bfloat16_says_nearly_the_same_in_float32():
+    text, costs = Split.of([[4, 5, 6, 7], [7, 6, 5, 4]] * 32), {}
+    for precision in ("float32", "bfloat16"):
+        with evaluating(recipes()["lstm_lm"](Size(5)).vae, 0):
+            model, _ = fit(text, text, 12, replace(SMALL, precision=precision))
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        costs[precision] = nats_per_token(model, text)
+    assert costs["bfloat16"] != costs["float32"] and costs["bfloat16"] == pytest.approx(costs["float32"], abs=0.05)
+
+
 def test_training_that_leaves_no_number_says_what_to_lower():
     text = Split.of([[4, 5, 6, 7]] * 64)
     with (
@@ -165,7 +175,15 @@ def test_training_that_leaves_no_number_says_what_to_lower():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch_size": 1.5}, {"learning_rate": 0.0}, {"clip": math.inf}, {"hidden": 0}]
+    "wrong",
+    [
+        {"epochs": 0},
+        {"batch_size": 1.5},
+        {"learning_rate": 0.0},
+        {"clip": math.inf},
+        {"hidden": 0},
+        {"precision": "half"},
+    ],
 )
 def test_a_budget_that_trains_nothing_is_refused(wrong: dict[str, Any]):
     with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' is"):

@@ -9,11 +9,12 @@ import pytest
 from pyro_textvae import load
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.tables import Generation, Row, Table, engine, table
-from pyro_textvae.tables.generation import NLL, REVERSE, SAMPLED
+from pyro_textvae.tables.generation import NLL
 from pyro_textvae.tables.shi2020 import DIALOG, PROTOCOLS, PTB, SHI2020_DIALOG, SHI2020_PTB
 from tests.tiny import some_texts
 
 TABLES = (SHI2020_PTB, SHI2020_DIALOG)
+REVERSE, SAMPLED = "perplexity_reverse_greedy", "perplexity_reverse_sample"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_recalled_numbers_stand_in_their_rows_and_are_said_to_be_recalled():
 def test_what_is_measured_is_what_the_runs_own_measures_say(labelled: Path, tmp_path: Path):
     rows = SHI2020_DIALOG.choose(["RNN-LM", "AE", "DGM-VAE+MI", "DCM-VAE told"])
     made = table(
-        replace(SHI2020_DIALOG, rows=rows, timed="AE"),
+        replace(SHI2020_DIALOG, rows=rows, timed="AE", measure=Generation()),
         labelled,
         tmp_path / "t",
         budget="smoke",
@@ -74,3 +75,15 @@ def test_what_is_measured_is_what_the_runs_own_measures_say(labelled: Path, tmp_
         assert told.measures[name].mean == load(told.runs[0]).metrics["test"][name] and name not in dgm.measures
     said = Generation().about({"samples": 2})
     assert "1,000 sentences" in said and said in (tmp_path / "t" / "table.md").read_text(encoding="utf-8")
+
+
+def test_text_is_decoded_in_the_ways_that_a_table_asks_for(labelled: Path, tmp_path: Path):
+    assert SHI2020_PTB.measure == Generation() and SHI2020_DIALOG.measure == Generation(("sample",))
+    rows = SHI2020_DIALOG.choose(["VAE"])
+    tiny = dict(budget="smoke", seeds=1, progress=False, hidden=8, embedding=8)
+    (line,) = table(replace(SHI2020_DIALOG, rows=rows, timed="VAE"), labelled, tmp_path / "t", **tiny).lines
+    assert SAMPLED in line.measures and REVERSE not in line.measures
+    assert load(line.runs[0]).generation.settings["decoding"] == "sample"
+    said = (tmp_path / "t" / "table.md").read_text(encoding="utf-8")
+    assert "from codes of the prior, sampled word by word (the paper" in said
+    assert "decoded greedily or sampled word by word" in Generation().about({"samples": 2})
