@@ -391,7 +391,9 @@ class Run:
     ) -> dict[str, float]:
         """Measure the best weights on a split of the run's corpus, or on `data`.
 
-        A split's measures go to evaluation.json, in place of all that was measured on it before.
+        A split's measures go to evaluation.json, in place of all that was measured on it before. Those of `data` say
+        beside them which share of its words is unknown to the run: to predict <unk> is easy, so a perplexity is worth
+        less the larger it is.
 
         data       what train() takes, such as a path, a list of texts, (texts, labels) or `Bags`, read in the run's own
                    vocabulary: of several parts, such as a folder's, the one that `split` names
@@ -422,7 +424,8 @@ class Run:
             batch_size=batch_size,
         )
         if data is not None:
-            return evaluate(self.vae, self._given(data, split, labels), **more)
+            found = self._given(data, split, labels)
+            return evaluate(self.vae, found, **more) | {"unknown_words_share": found.unknown_share}
         measured = evaluate(
             self.vae,
             self.corpus.split(split),

@@ -309,6 +309,9 @@ def test_evaluate_prints_metrics_of_a_split_or_of_a_file(run: Path, tmp_path: Pa
     said = say("evaluate", run, "--bleu", "greedy", "--data", own)
     assert "reconstruction_bleu_greedy_from_mean         0.0000" in said.out
     assert "not one run of four words" in said.err and not say("evaluate", run, "--data", own).err
+    own.write_text("W1 W2\nw3 w4 w5\n")
+    said = say("evaluate", run, "--data", own)
+    assert "unknown_words_share" in said.out and "40% of the words are unknown to the run" in said.err
     said = say("evaluate", run, "--split", "tset")
     assert said.code == 1 and "did you mean 'test'?" in said.err
     own.write_bytes(b"w1 \xff\n")

@@ -292,7 +292,9 @@ def test_a_trained_language_model_measures_generated_text_in_place_of_a_new_one(
 def test_evaluate_measures_ones_own_texts_and_writes_nothing(tmp_path):
     run = train_tiny("vae", tmp_path)
     measured = run.evaluate(data=TEXTS)
-    assert measured["nll_elbo_nats_per_sentence"] > 0
+    assert measured["nll_elbo_nats_per_sentence"] > 0 and measured["unknown_words_share"] == 1 / 17
+    known = TEXTS[0].split()[0]
+    assert run.evaluate(data=[f"{known} zyx", f"{known} {known}"])["unknown_words_share"] == 1 / 4
     assert not (tmp_path / "evaluation.json").exists()
 
 

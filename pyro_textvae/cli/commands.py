@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 FAILED_ON = 3
 
+MANY_UNKNOWN = 0.2
+"""Of the words of a text, above which its perplexity speaks of <unk>."""
+
 
 # Start here.
 
@@ -288,14 +291,19 @@ def evaluate(
         batch_size=batch_size,
     )
     width = max(map(len, measured), default=0)
-    note = (
-        "note: BLEU is 0 because not one run of four words was decoded right (it is not smoothed); on few sentences "
-        "this says little"
-        if any(name.startswith("reconstruction_bleu_") and number == 0 for name, number in measured.items())
-        else ""
-    )
+    notes = []
+    if any(name.startswith("reconstruction_bleu_") and number == 0 for name, number in measured.items()):
+        notes.append(
+            "note: BLEU is 0 because not one run of four words was decoded right (it is not smoothed); on few "
+            "sentences this says little"
+        )
+    if (unknown := measured.get("unknown_words_share", 0.0)) > MANY_UNKNOWN:
+        notes.append(
+            f"note: {unknown:.0%} of the words are unknown to the run, which reads and predicts them all as <unk>: the "
+            "text may be cased or cut into words otherwise than what it was trained on"
+        )
     text = "\n".join(f"{name:<{width}}  {number:.4f}" for name, number in measured.items())
-    return Answer(text, measured, as_json, warning=note)
+    return Answer(text, measured, as_json, warning="\n".join(notes))
 
 
 def generation(

@@ -48,6 +48,11 @@ class Split:
         labels = {column: np.asarray(values[indices]) for column, values in self.labels.items()}
         return Split(flat, np.append(0, np.cumsum(lengths)), labels)
 
+    @property
+    def unknown_share(self) -> float:
+        """The share of its words that the vocabulary does not know; 0 of a split without words."""
+        return float((self.tokens == UNK).mean()) if len(self.tokens) else 0.0
+
     def without_known_words(self) -> np.ndarray:
         """Which sentences have no word that the vocabulary knows: as bags, they are empty."""
         known = np.append(0, np.cumsum(self.tokens > UNK))[self.offsets]
