@@ -2,7 +2,7 @@
 occur together."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -35,8 +35,20 @@ class Topic:
         return f"topic {self.number}: NPMI {self.npmi:.3f}\n  words     {listed[0]}\n  opposite  {listed[1]}"
 
 
+CHANCE_SETS = 200
+"""Of words drawn at random, over which the NPMI by chance is taken."""
+
+
 class Topics(list[Topic]):
-    """The topics of a model, one a number of its code; prints as a page."""
+    """The topics of a model, one a number of its code; prints as a page.
+
+    npmi_chance  the mean NPMI of as many words drawn at random from those of all topics. Frequent words share documents
+                 whatever they mean, so a topic coheres by what it has above this
+    """
+
+    def __init__(self, topics: Iterable[Topic], npmi_chance: float) -> None:
+        super().__init__(topics)
+        self.npmi_chance = npmi_chance
 
     @property
     def npmi(self) -> float:
@@ -44,11 +56,15 @@ class Topics(list[Topic]):
         return float(np.mean([topic.npmi for topic in self]))
 
     def __str__(self) -> str:
-        return "\n\n".join([*map(str, self), f"mean NPMI: {self.npmi:.3f}"])
+        return "\n\n".join([*map(str, self), f"mean NPMI: {self.npmi:.3f} ({self.npmi_chance:.3f} by chance)"])
 
     def data(self) -> dict[str, Any]:
         """For JSON."""
-        return {"npmi": self.npmi, "topics": [asdict(topic) for topic in self]}
+        return {
+            "npmi": self.npmi,
+            "npmi_chance": self.npmi_chance,
+            "topics": [asdict(topic) for topic in self],
+        }
 
 
 def describe_topics(vae: TextVAE, vocabulary: Vocabulary, split: Split, words: int = 10) -> Topics:
@@ -65,15 +81,18 @@ def describe_topics(vae: TextVAE, vocabulary: Vocabulary, split: Split, words: i
     words = min(words, known)
     weights = loadings(vae)
     order = np.argsort(-weights, axis=1, kind="stable")
-    coherent = npmi(order[:, :words], split, len(vocabulary))
+    picked, draw = np.unique(order[:, :words]), np.random.default_rng(0)
+    random = [draw.choice(picked, words, replace=False) for _ in range(CHANCE_SETS)]
+    coherent = npmi(np.concatenate([order[:, :words], random]), split, len(vocabulary))
 
     def named(number: int, chosen: np.ndarray) -> list[tuple[str, float]]:
         return [(vocabulary.words[i + len(SPECIALS)], float(weights[number, i])) for i in chosen]
 
-    return Topics(
+    topics = (
         Topic(number, named(number, each[:words]), named(number, each[::-1][:words]), float(coherent[number]))
         for number, each in enumerate(order)
     )
+    return Topics(topics, float(coherent[len(order) :].mean()))
 
 
 def need_topics(vae: TextVAE) -> None:

@@ -9,7 +9,7 @@ from tiny import some_texts, train_tiny
 
 from pyro_textvae.cli import main
 from pyro_textvae.corpus import UNK, Split, Vocabulary
-from pyro_textvae.evaluation.topics import describe_topics, loadings, npmi
+from pyro_textvae.evaluation.topics import CHANCE_SETS, describe_topics, loadings, npmi
 from pyro_textvae.recipes import recipes
 from pyro_textvae.size import Size
 from pyro_textvae.vae import TextVAE
@@ -70,7 +70,19 @@ def test_the_topics_of_a_model_list_the_words_that_rise_and_those_that_fall(name
         assert topic.words[0][1] == pytest.approx(row.max())
         assert topic.npmi == pytest.approx(npmi_by_hand(order[:3].tolist()))
     assert found.npmi == pytest.approx(np.mean([topic.npmi for topic in found]))
-    assert f"mean NPMI: {found.npmi:.3f}" in str(found)
+    assert f"mean NPMI: {found.npmi:.3f} ({found.npmi_chance:.3f} by chance)" in str(found)
+
+
+def test_by_chance_words_cohere_as_those_of_all_topics_do_together():
+    vae = a_model("g_nvdm")
+    found = describe_topics(vae, VOCABULARY, Split.of(DOCUMENTS), words=3)
+    picked = sorted({VOCABULARY.words.index(word) - 4 for topic in found for word, _ in topic.words})
+    every = [npmi_by_hand(list(each)) for each in itertools.combinations(picked, 3)]
+    assert found.npmi_chance == pytest.approx(np.mean(every), abs=4 * np.std(every) / CHANCE_SETS**0.5)
+    assert len(every) > 1 and found.data()["npmi_chance"] == found.npmi_chance
+    # Of one topic's words alone there is no other choice.
+    one = describe_topics(vae, VOCABULARY, Split.of(DOCUMENTS), words=6)
+    assert one.npmi_chance == pytest.approx(one.npmi)
 
 
 def test_what_has_no_topics_and_too_few_words_are_refused():
