@@ -1,5 +1,6 @@
 """Several runs side by side: their latent spaces on one scale, and their metrics in one table."""
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -93,6 +94,7 @@ def compare_table(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid
     """The metrics of several runs as a Markdown table, a run a line; nats a sentence but for spread and active units.
 
     Homogeneity stands beside its chance floor. Metrics that no run has are left out; a run without one has a dash.
+    Below the table stands what else the runs differ in: sizes, training and corpus, in the order of the rows.
     """
     named = names_of(runs)
     metrics = {name: run.metrics.get(split, {}) for name, run in named.items()}
@@ -120,7 +122,26 @@ def compare_table(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid
             f"{each[metric]:.2f} ({each[metric + '_chance']:.2f})" if metric in each else "-" for metric in labels
         ]
         body.append(cells)
-    return "\n".join(markdown(head, body, right=range(2, len(head))))
+    return "\n".join([*markdown(head, body, right=range(2, len(head))), *_other_differences(list(named.values()))])
+
+
+NO_DIFFERENCE = ("threads", "checkpoint_seconds", "watch")
+"""Training settings that change no number."""
+
+
+def _other_differences(runs: "Sequence[Run]") -> list[str]:
+    """Lines on settings that are not those of all runs and stand in no name: sizes, training, seed, corpus."""
+    settings = [run.recipe["size"] | run.recipe["training"] | {"seed": run.recipe["seed"]} for run in runs]
+    values = {name: [each.get(name) for each in settings] for name in dict.fromkeys(itertools.chain(*settings))}
+    differing = [
+        f"{name} {', '.join(map(str, each))}"
+        for name, each in values.items()
+        if name not in NO_DIFFERENCE and any(value != each[0] for value in each)
+    ]
+    lines = [f"They differ in {'; '.join(differing)} (in the order of the rows)."] if differing else []
+    if len({corpus_of(run)["sha256"] for run in runs}) > 1:
+        lines.append("Their texts or vocabularies differ, so that their nats a sentence do not compare.")
+    return ["", *lines] if lines else []
 
 
 def _of_one_variable(name: str) -> bool:

@@ -430,12 +430,23 @@ def test_the_table_has_a_line_a_run_and_the_chance_beside_the_homogeneity(
             }
         ),
     )
-    lines = figures.compare_table(runs).splitlines()
+    lines = figures.compare_table(runs).split("\n\n")[0].splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0] == ["run", "verdict", "KL", "true entropy", "homogeneity label (chance)"]
     assert cells[2] == ["gm_vae, components=3", "no code", "0.25", "1.50", "0.50 (0.12)"]
     assert cells[3] == ["vae", "no code", "0.25", "1.50", "-"]
     assert {len(each) for each in cells} == {5}
+
+
+def test_what_else_compared_runs_differ_in_stands_below_the_table(tmp_path: Path, trained: dict[str, Run]):
+    same = a_run(tmp_path / "same", "vae", (TEXTS, LABELS), latent=4)
+    assert "differ" not in figures.compare_table([trained["vae"], same])
+    faster = a_run(tmp_path / "faster", "vae", TEXTS[:20], latent=4, learning_rate=0.25, batch_size=16, seed=7)
+    told = figures.compare_table([same, faster]).split("\n\n")[1]
+    assert told == (
+        "They differ in batch_size 32, 16; learning_rate None, 0.25; seed 0, 7 (in the order of the rows).\n"
+        "Their texts or vocabularies differ, so that their nats a sentence do not compare."
+    )
 
 
 def test_two_runs_of_one_recipe_are_told_apart_by_their_directories(tmp_path: Path, trained: dict[str, Run]):
