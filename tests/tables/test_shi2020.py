@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_what_is_measured_is_what_the_runs_own_measures_say(labelled: Path, tmp_
 def test_text_is_decoded_in_the_ways_that_a_table_asks_for(labelled: Path, tmp_path: Path):
     assert SHI2020_PTB.measure == Generation() and SHI2020_DIALOG.measure == Generation(("sample",))
     rows = SHI2020_DIALOG.choose(["VAE"])
-    tiny = dict(budget="smoke", seeds=1, progress=False, hidden=8, embedding=8)
+    tiny: dict[str, Any] = dict(budget="smoke", seeds=1, progress=False, hidden=8, embedding=8)
     (line,) = table(replace(SHI2020_DIALOG, rows=rows, timed="VAE"), labelled, tmp_path / "t", **tiny).lines
     assert SAMPLED in line.measures and REVERSE not in line.measures
     assert load(line.runs[0]).generation.settings["decoding"] == "sample"
