@@ -78,6 +78,7 @@ def shi2020(model: str, corpus: Corpus) -> dict[str, Any]:
         optimizer="adamw",
         learning_rate=1e-3,
         clip=0.5,
+        bucketing=False,
         decay="shi2020",
         epochs=50,
     )

@@ -464,6 +464,7 @@ def _prepare(directory: Path, settings: dict[str, Any], corpus: Corpus, data: An
             "pass resume=True to go on with it, or name another directory"
         )
     before = Run(directory).recipe
+    before = before | {"training": asdict(Training()) | before["training"]}  # it may be of before an option was there
     free = {"threads", "checkpoint_seconds", "watch"}
     if settings["training"]["decay"] != "linear":  # whose rates depend on how many epochs are planned
         free.add("epochs")

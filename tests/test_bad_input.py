@@ -295,6 +295,11 @@ def test_a_corpus_that_leaves_only_batches_of_one_under_batch_normalisation(tmp_
         train_tiny("bn_vae", tmp_path, texts, exact_length=True)
 
 
+def test_batches_of_one_length_that_are_random(tmp_path):
+    with pytest.raises(ValueError, match="exact_length=True and bucketing=False came, but"):
+        train_tiny("vae", tmp_path, exact_length=True, bucketing=False)
+
+
 def test_a_last_batch_of_one_is_no_trouble_for_batch_normalisation(tmp_path):
     assert train_tiny("bn_vae", tmp_path, some_texts(21), batch_size=8).history[0]["step"] == 2  # 17 in training
 

@@ -40,7 +40,10 @@ from pyro_textvae.training import Diverged, Training, train
 KILLED = {
     "vae with dropout": ("vae", dict(dropout=0.3, word_dropout=0.2)),
     "bn_vae, sgd, one length": ("bn_vae", dict(optimizer="sgd", exact_length=True, decay="shi2020", epochs=3)),
-    "dem_vae, warm-up": ("dem_vae", dict(warm_up=9, dropout=0.2, components=3, variables=2)),
+    "dem_vae, warm-up, random batches": (
+        "dem_vae",
+        dict(warm_up=9, dropout=0.2, components=3, variables=2, bucketing=False),
+    ),
     "cyclic_vae, bfloat16": ("cyclic_vae", dict(period=5, precision="bfloat16", patience=5, decay="cosine_restarts")),
 }
 
@@ -185,6 +188,22 @@ def test_resuming_a_finished_run_changes_no_file(tmp_path):
     run = train_tiny("vae", tmp_path, resume=True)
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
     assert run.metrics == first.metrics and run.metrics
+
+
+def test_batches_are_of_like_length_unless_they_are_asked_to_be_random(tmp_path, monkeypatch):
+    seen: list[set[int]] = []
+    move = loop.Loop._move
+    monkeypatch.setattr(
+        loop.Loop,
+        "_move",
+        lambda self, batch, side: seen.append(set(batch.lengths.tolist())) or move(self, batch, side),
+    )
+    texts = [" ".join(["w"] * (1 + number % 16)) for number in range(320)]
+    train_tiny("vae", tmp_path / "like", texts, epochs=1, batch_size=16)
+    like = seen[:]
+    seen.clear()
+    train_tiny("vae", tmp_path / "random", texts, epochs=1, batch_size=16, bucketing=False)
+    assert max(map(len, like)) <= 3 and min(map(len, seen[:-1])) >= 5
 
 
 def test_to_resume_where_nothing_is_left_to_do_says_so(tmp_path, capsys):

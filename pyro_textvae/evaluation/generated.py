@@ -83,7 +83,10 @@ def how(settings: dict[str, Any]) -> list[str]:
         f"{settings['seed']}; real text: {settings['split']}"
     ]
     if settings["language_model"] is not None:
-        budget = ", ".join(f"{name} {value:g}" for name, value in settings["language_model"].items())
+        given = settings["language_model"].items()
+        budget = ", ".join(
+            f"{name} {format(value, 'g') if isinstance(value, float) else value}" for name, value in given
+        )
         lines.append(f"language model: lstm_lm, {budget}, seed {settings['seed']}")
     if settings["redrawn"]:
         lines.append("redrawn: as many training sentences, drawn with replacement")

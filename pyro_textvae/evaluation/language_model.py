@@ -87,7 +87,8 @@ def fit(
         for epoch in range(budget.epochs):
             model.train()
             with torch.enable_grad():
-                for batch in Batches(text, budget.batch_size, seed=seed, epoch=epoch):
+                # Not bucketed, which would bias how long it expects a sentence to be.
+                for batch in Batches(text, budget.batch_size, seed=seed, epoch=epoch, bucketing=False):
                     batch = batch.to(device)
                     with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=low):
                         loss = -model.decoder.log_prob(model.prior.sample(len(batch)), batch).mean()

@@ -185,9 +185,17 @@ def _modes(metrics: Mapping[str, float], settings: Settings) -> Verdict | None:
     greatest = metrics["discrete_variables"] * math.log(metrics["components"])
     told = f"c tells {information:.2f} of at most {greatest:.2f} nats of the sentence"
     if apart < MERGED_KL:
+        variables = metrics["discrete_variables"]
+        still = metrics.get("variables_apart", 0.0)
+        whose = f" of {variables - still:.0f} of {variables:.0f} variables" if still else ""
         return Verdict(
             "mode collapse",
-            (f"the components in use coincide: KL between two of them is {apart:.3f} nats, below {MERGED_KL}", told),
+            (
+                f"the components in use{whose} coincide: KL between two of them is {apart:.3f} nats"
+                + (" in the median variable" if still else "")
+                + f", below {MERGED_KL}",
+                told,
+            ),
             ("more 'dispersion'" if "dispersion" in settings else "'dem_vae', or 'dgm_vae' with more 'dispersion'")
             + ": the plain ELBO pulls components together",
         )

@@ -208,11 +208,23 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any], pictu
         "the paper are its own, on its own corpora and at its own sizes: no goal for ours.",
         "\n".join(markdown(*cells(table, found))),
         f"Not measured yet: {', '.join(absent)}." if absent else "",
+        "What each row has of its own: "
+        + "; ".join(f"{line.row.name} {_own(settings, line.row)}" for line in found)
+        + ".",
         "![The table as a picture](table.png)" if pictured else "",
         "\n".join(f"- {note}" for note in table.notes),
         f"Source of the paper's numbers: {table.source}.",
     ]
     return "\n\n".join(part for part in text if part) + "\n"
+
+
+def _own(settings: Mapping[str, Any], row: Row) -> str:
+    """ "`gm_vae` variables=20, warm_up=1684": a warm-up is in updates."""
+    own = settings["own"].get(row.name)
+    if own is None:  # a line that is no run
+        return f"is {row.recipe}"
+    options = {name: value for name, value in own.items() if name != "recipe"}
+    return " ".join([f"`{own['recipe']}`", _said(options)]).rstrip()
 
 
 def _said(options: Mapping[str, Any]) -> str:

@@ -83,6 +83,13 @@ def test_a_collapsed_code_comes_first_and_what_else_is_wrong_is_named():
     assert any("also mode collapse" in reason for reason in verdict.reasons)
 
 
+def test_of_several_variables_it_says_how_many_merged():
+    merged = MIXTURE | {"discrete_variables": 20.0, "component_pairwise_kl_in_use_nats": 0.0}
+    some = str(judge(merged | {"variables_apart": 5.0}))
+    assert "mode collapse" in some and "of 15 of 20 variables coincide" in some and "in the median variable" in some
+    assert "the components in use coincide" in str(judge(merged | {"variables_apart": 0.0}))
+
+
 def test_a_gap_that_too_few_sentences_measured_is_not_said_to_show_anything():
     measured = VAE | {"shuffled_z_gap_nats_per_sentence": 1.5, "shuffled_z_gap_standard_error": 1.25}
     assert "1.50 ± 1.25 nats" in str(judge(measured)) and "too few sentences" in str(judge(measured))
