@@ -18,8 +18,8 @@ from pyro_textvae.evaluation.classification import Classification, accuracy_tabl
 from pyro_textvae.evaluation.clusters import agreement, assign, drawn, joint
 from pyro_textvae.evaluation.codes import Codes, evaluating
 from pyro_textvae.evaluation.collapse import (
-    MERGED_KL,
     active_units,
+    apart,
     component_pairwise_kl,
     components_assigned,
     information_of_components,
@@ -262,7 +262,7 @@ def _mixture(prior: Mixture, codes: Codes) -> dict[str, float]:
         "component_pairwise_kl_nats": component_pairwise_kl(prior).mean().item(),
         # The median variable: a mean would call twenty variables healthy for the sake of two.
         "component_pairwise_kl_in_use_nats": in_use.median().item(),
-        "variables_apart": float((in_use >= MERGED_KL).sum()),
+        "variables_apart": float(apart(in_use, codes.assignment).sum()),
     }
 
 

@@ -105,6 +105,13 @@ def component_pairwise_kl(prior: Mixture, assignment: Tensor | None = None) -> T
     return (weight * kl).sum((1, 2)) / weight.sum((1, 2))
 
 
+def apart(kl: Tensor, assignment: Tensor) -> Tensor:
+    """Which variables keep components apart, (M,): two of them at least are in use, and `kl` (M,) between those in use
+    is MERGED_KL or more. q(c|x) is (N, M, K); a component is in use here with a tenth of an even share of it."""
+    second = assignment.double().mean(0).topk(2).values[:, 1]
+    return (kl >= MERGED_KL) & (second >= LEAST_SHARE_OF_A_COMPONENT / assignment.size(-1))
+
+
 def information_of_components(assignment: Tensor) -> tuple[float, float, float]:
     """I(c;x) and H(c), nats summed over the M variables, and the components in use, of q(c|x) (N, M, K).
 

@@ -18,6 +18,7 @@ from pyro_textvae.evaluation import evaluate
 from pyro_textvae.evaluation.collapse import (
     MERGED_KL,
     active_units,
+    apart,
     component_pairwise_kl,
     components_assigned,
     information_of_components,
@@ -373,6 +374,13 @@ def test_what_the_true_entropy_leaves_is_reported():
     metrics = evaluate(recipes()["vae"](SIZE).vae, split(), entropy=3.0, deep=False)
     above = metrics["nll_elbo_above_entropy_nats_per_sentence"]
     assert above == pytest.approx(metrics["nll_elbo_nats_per_sentence"] - 3.0)
+
+
+def test_a_variable_with_one_component_in_use_keeps_none_apart():
+    kl = torch.tensor([5.0, 5.0, 0.05])
+    shared, alone = torch.full((4, 3), 1 / 3), torch.tensor([[0.98, 0.01, 0.01]]).expand(4, 3)
+    assignment = torch.stack([shared, alone, shared], 1)  # (4, 3, 3)
+    assert apart(kl, assignment).tolist() == [True, False, False]
 
 
 def test_variables_apart_are_those_whose_components_are(tmp_path: Path):
