@@ -21,9 +21,9 @@ def compare(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid", lim
     """The latent spaces of several runs with their components' means, each in PCA, all on one scale.
 
     The scale is each run's own prior standard deviation, because a decoder does not care how large z is: what can be
-    compared is how much of its prior a run's codes fill. Coloured by label, so that it shows at a glance whether a run
-    found the labels; by component where there are none. Runs are named by a mapping's keys, else by their recipe and
-    the options that are not its defaults.
+    compared is how much of its prior a run's codes fill. Of several discrete variables one is shown, that with the
+    highest I(c;x). Coloured by label, so that it shows at a glance whether a run found the labels; by component where
+    there are none. Runs are named by a mapping's keys, else by their recipe and the options that are not its defaults.
     """
     named = {name: run for name, run in names_of(runs).items() if run.vae.prior.code}
     if not named:
@@ -60,6 +60,7 @@ def compare(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid", lim
         figure,
         "Do the codes fill the prior" + (", and do the components stay apart?" if mixtures else "?"),
         f"on {split}: posterior means"
+        + (" of the variable whose c tells most" if any(points.variables > 1 for points in found.values()) else "")
         + (", and the components' means as crosses," if mixtures else "")
         + " in PCA; units are each prior's standard deviation",
     )

@@ -409,6 +409,9 @@ def test_runs_are_compared_on_one_scale_under_their_verdicts(trained: dict[str, 
     assert all(run.verdict.state in title for run, title in zip(runs, titles(figure), strict=False))
     assert figures.compare({"a name of mine": runs[0]}).axes[0].get_title(loc="left").startswith("a name of mine")
     assert "do the components stay apart?" in figure.get_suptitle() and "on valid: " in figure.texts[-1].get_text()
+    assert "of the variable" not in figure.texts[-1].get_text()
+    several = figures.compare([trained["several"]]).texts[-1].get_text()
+    assert "posterior means of the variable whose c tells most, and" in several
     plain = figures.compare([trained["vae"]])
     assert plain.get_suptitle() == "Do the codes fill the prior?" and "crosses" not in plain.texts[-1].get_text()
     with pytest.raises(ValueError, match="none of the runs has a code"):
