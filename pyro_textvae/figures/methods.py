@@ -37,7 +37,8 @@ def nll_against(
 ) -> "Figure":
     """NLL over what `against` names (the axis, and the title), one named point a method; bars are standard deviations.
 
-    Groups have a colour and a marker each. Raises ValueError where there is no method.
+    Groups have a colour and a marker each, of which a legend tells where there are several. The axis is `logarithmic`
+    where it is asked to be and what it shows spans a decade. Raises ValueError where there is no method.
     """
     if not methods:
         raise ValueError("no method came, but a picture needs at least one")
@@ -70,14 +71,15 @@ def nll_against(
             bar.set_zorder(2)  # under the names, as the marker is over them
     for style, each in zip(cycle(LINES), [each for each in methods if each.told is None], strict=False):
         axes.axhline(each.nll[0], color=INK, linewidth=1.0, linestyle=style, label=f"{each.name}, without a code")
-    if logarithmic:
+    told = [each.told[0] for each in points if each.told is not None]
+    if logarithmic and told and max(told) > 10 * min(told):
         axes.set_xscale("log")
     axes.margins(x=0.08, y=0.08)
     axes.set_xlabel(axis, fontsize=9.5, color=INK)
     axes.set_ylabel("NLL (importance-weighted), nats a sentence", fontsize=9.5, color=INK)
     axes.grid(color="#EEEEEE", linewidth=0.7)
     axes.set_axisbelow(True)
-    if any(axes.get_legend_handles_labels()[1]):
+    if len(axes.get_legend_handles_labels()[1]) > bool(points):  # one group of points needs no name
         axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="#DDDDDD", fontsize=8.5)
     header(figure, title, about + "; bars: standard deviation over seeds")
     _name(figure, axes, points)

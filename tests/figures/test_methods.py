@@ -57,6 +57,17 @@ def test_no_name_lies_over_another_nor_over_a_point_nor_outside():
     assert not any(box.contains(x, y) for box in boxes for x, y in centres)
 
 
+def test_an_axis_is_logarithmic_over_a_decade_and_one_group_needs_no_legend():
+    near, far = (
+        [Method(name, (3.0, None), (told, None), group="all") for name, told in (("a", 100.0), ("b", most))]
+        for most in (116.0, 1600.0)
+    )
+    axes = [nll_against(methods, CODE, logarithmic=True).axes[0] for methods in (near, far)]
+    assert [each.get_xscale() for each in axes] == ["linear", "log"]
+    assert all(each.get_legend() is None for each in axes)
+    assert nll_against(far, CODE).axes[0].get_xscale() == "linear"
+
+
 def test_no_method_makes_no_picture():
     with pytest.raises(ValueError, match="no method"):
         nll_against([], CODE)
