@@ -58,7 +58,7 @@ class Training:
                         whose end every weight has reached its final value; of all, if training ends before that
     exact_length        batches of one sentence length each (the protocol of Zhu et al. 2020)
     bucketing           batches of sentences of like length, which pads little; False: drawn at random (the protocol of
-                        Shi et al. 2020), a third dearer. Where every update sees one length, a clip and a high rate
+                        Shi et al. 2020), which is dearer. Where every update sees one length, a clip and a high rate
                         leave what is sampled too short or too long
     precision           "float32", or "bfloat16": autocast, with q, KL and softmax in float32
     threads             torch threads on a CPU; "auto" is 1, since a second one waits more than it works

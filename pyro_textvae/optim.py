@@ -12,6 +12,9 @@ from torch import Tensor, nn
 PRECISIONS = ("float32", "bfloat16")
 """Of a training step: as the weights are, or under autocast, with densities, KLs and softmax in float32."""
 
+WITHOUT_EFFECT = ("threads", "checkpoint_seconds", "watch")
+"""Options of training that change no number of a run."""
+
 
 class JointOptim(PyroOptim):
     """A torch optimiser that moves every parameter in one step, for `pyro.infer.SVI`.

@@ -24,6 +24,7 @@ from pyro_textvae.corpus import NAMED, TOYS, Corpus
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import CollapseWarning
 from pyro_textvae.loop import Diverged, Loop, Training
+from pyro_textvae.optim import WITHOUT_EFFECT
 from pyro_textvae.options import Kinds, check, kinds_of
 from pyro_textvae.posteriors import BatchNormalised, Point
 from pyro_textvae.pretraining import AUTOENCODER, adopt, width_of
@@ -164,7 +165,7 @@ def _nothing_left(directory: Path, begun: bool, loop: Loop) -> str:
     if not loop.done:
         return ""
     finished = f"{directory} is finished (epochs: {len(loop.rows)})"
-    # A linear decay has ended at a rate of 0; a run short of its epochs was stopped by its own rule.
+    # The rates of a linear decay depend on how many epochs are planned; a run short of them was stopped by its rule.
     if loop.training.decay == "linear" or len(loop.rows) < loop.training.epochs:
         return f"{finished}: to train for longer, begin a new run with other settings"
     return f"{finished}: to go on with it, give more epochs"
@@ -465,7 +466,7 @@ def _prepare(directory: Path, settings: dict[str, Any], corpus: Corpus, data: An
         )
     before = Run(directory).recipe
     before = before | {"training": asdict(Training()) | before["training"]}  # it may be of before an option was there
-    free = {"threads", "checkpoint_seconds", "watch"}
+    free: set[str] = set(WITHOUT_EFFECT)
     if settings["training"]["decay"] != "linear":  # whose rates depend on how many epochs are planned
         free.add("epochs")
     differing = [

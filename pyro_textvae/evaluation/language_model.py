@@ -29,7 +29,7 @@ class LanguageModelBudget:
 
     embedding, hidden, layers, dropout   as in `Size`
     epochs         passes over the text; the weights of the one with the least NLL on held-out text are kept
-    batch_size     sentences, of like length
+    batch_size     sentences, drawn at random
     learning_rate  of AdamW, falling linearly to 0
     clip           largest global gradient norm
     precision      of training, "float32" or "bfloat16", as in `Training`; what is measured is in float32

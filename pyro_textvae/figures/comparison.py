@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pyro_textvae.figures import latents
 from pyro_textvae.figures.points import pca, read
 from pyro_textvae.figures.style import INK, Groups, colour_of_state, corpus_of, entropy_of, header, new_figure, state_of
+from pyro_textvae.optim import WITHOUT_EFFECT
 from pyro_textvae.recipes import recipes
 from pyro_textvae.shown import markdown
 
@@ -126,10 +127,6 @@ def compare_table(runs: "Sequence[Run] | Mapping[str, Run]", split: str = "valid
     return "\n".join([*markdown(head, body, right=range(2, len(head))), *_other_differences(list(named.values()))])
 
 
-NO_DIFFERENCE = ("threads", "checkpoint_seconds", "watch")
-"""Training settings that change no number."""
-
-
 def _other_differences(runs: "Sequence[Run]") -> list[str]:
     """Lines on settings that are not those of all runs and stand in no name: sizes, training, seed, corpus."""
     settings = [run.recipe["size"] | run.recipe["training"] | {"seed": run.recipe["seed"]} for run in runs]
@@ -137,7 +134,7 @@ def _other_differences(runs: "Sequence[Run]") -> list[str]:
     differing = [
         f"{name} {', '.join(map(str, each))}"
         for name, each in values.items()
-        if name not in NO_DIFFERENCE and any(value != each[0] for value in each)
+        if name not in WITHOUT_EFFECT and any(value != each[0] for value in each)
     ]
     lines = [f"They differ in {'; '.join(differing)} (in the order of the rows)."] if differing else []
     if len({corpus_of(run)["sha256"] for run in runs}) > 1:

@@ -122,9 +122,8 @@ class Generation(Measure):
             f"counted; NLL (IW) is the ELBO of all test sentences less what {samples} importance samples, "
             f"{in_words(samples)}, gain on {SCORED} of them. MI (aggregate) is at most ln of the number of sentences, "
             "as is what all discrete variables tell together: I(c;x) is summed over them, each by itself. KL of "
-            "components is the median "
-            "variable's mean between two that are in use, and variables apart are how many have "
-            f"{collapse.MERGED_KL} nats of it or more; by the median variable goes the verdict, too. "
+            "components is the median variable's mean between two that are in use, and variables apart are how many "
+            f"have {collapse.MERGED_KL} nats of it or more; by the median variable goes the verdict, too. "
             "Homogeneity is of the joint code, the likeliest or one drawn from q(c|x), beside what chance gives with "
             "as many codes. ± is the standard deviation over seeds."
         )
