@@ -32,8 +32,8 @@ def chunks(split: Split) -> Iterator[tuple[list[Batch], list[Batch]]]:
 
     A chunk of bucketed batches has short ones and long ones in equal shares, as random batches do by themselves.
     """
-    bucketed = list(Batches(split, measure.SENTENCES_PER_BATCH, shuffle=False))
-    random = list(Batches(split, measure.SENTENCES_PER_BATCH, bucketing=False))
+    bucketed = list(Batches(split, measure.SENTENCES_PER_BATCH, batching="sorted"))
+    random = list(Batches(split, measure.SENTENCES_PER_BATCH, batching="random"))
     count = len(bucketed) // CHUNK
     for i in range(count):
         yield bucketed[i::count][:CHUNK], random[i * CHUNK : (i + 1) * CHUNK]
@@ -98,7 +98,7 @@ def main(quick: bool = False, hidden: int = 256, pairs: int = 8, json: Path | No
 
     corpus = measure.sentences(42_068)
     bucketed = list(Batches(corpus, measure.SENTENCES_PER_BATCH))[:pairs]
-    random = list(Batches(corpus, measure.SENTENCES_PER_BATCH, bucketing=False))[:pairs]
+    random = list(Batches(corpus, measure.SENTENCES_PER_BATCH, batching="random"))[:pairs]
     for way in (ours, real, padded, bfloat16, for_loop):
         way.seconds(bucketed[0])
 

@@ -3,12 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyro_textvae.corpus import BOS, EOS, PAD, SPECIALS, UNK, Split
+from pyro_textvae.errors import did_you_mean
+
+Batching = Literal["paired", "bucketed", "exact", "random", "sorted"]
+"""Which sentences share a batch: see `Batches`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,14 +144,18 @@ class Batch:
 class Batches:
     """One epoch over a split, as a sized iterable of batches: the same for the same (seed, epoch), each time.
 
-    bucketing          sentences of like length share a batch: sorted by length, ties shuffled, cut, batches shuffled
-    bucketing=False    batches of sentences drawn at random
-    shuffle=False      in order of length, for evaluation; without bucketing, in the split's own order
-    exact_length       all sentences of a batch have one length, so nothing is padded (the BN-VAE protocol); the last
+    paired             half of a batch are short and half are long sentences, the shortest with the longest, so that
+                       every update sees about the mean length; pads less than batches drawn at random
+    bucketed           sentences of like length share a batch: sorted by length, ties shuffled, cut, batches shuffled.
+                       Pads next to nothing; but where every update sees one length, a clip and a high rate leave what a
+                       model expects of lengths to chance, and cost likelihood
+    exact              all sentences of a batch have one length, so nothing is padded (the BN-VAE protocol); the last
                        batch of each length may be small
+    random             sentences drawn at random
+    sorted             in order of length, every epoch the same, for evaluation
     start              how many batches to leave out at the beginning, unbuilt, when an epoch is taken up in the middle
     drop_singletons    no batch of one sentence, which batch normalisation cannot take: it joins the batch before it,
-                       and is dropped only where none has its length (exact_length) or the split has no other
+                       and is dropped only where none has its length (exact) or the split has no other
 
     Every sentence comes once an epoch, but for `dropped` of them. Raises ValueError for sizes out of range.
     """
@@ -158,10 +167,8 @@ class Batches:
         *,
         seed: int = 0,
         epoch: int = 0,
-        shuffle: bool = True,
-        exact_length: bool = False,
+        batching: Batching = "paired",
         start: int = 0,
-        bucketing: bool = True,
         drop_singletons: bool = False,
     ) -> None:
         if batch_size < 1 + drop_singletons:
@@ -169,13 +176,16 @@ class Batches:
                 f"batch_size={batch_size} came, but at least {1 + drop_singletons} is needed"
                 + (" where batches of one are dropped: give 2 or more" if drop_singletons else ": give 1 or more")
             )
+        if batching not in get_args(Batching):
+            known = get_args(Batching)
+            raise ValueError(
+                f"batching={batching!r} came{did_you_mean(batching, known)}, but it is one of {', '.join(known)}"
+            )
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = epoch
-        self.shuffle = shuffle
-        self.exact_length = exact_length
-        self.bucketing = bucketing
+        self.batching = batching
         self.drop_singletons = drop_singletons
         self.start = start
         if not 0 <= start <= len(self._bounds):
@@ -211,10 +221,12 @@ class Batches:
         """The sentences in order (N,), and for each batch where in that order it begins and ends (batches, 2)."""
         n, lengths = len(self.split), self.split.lengths
         random = np.random.default_rng((self.seed, self.epoch))
-        by_length = self.bucketing or self.exact_length
-        ties = random.permutation(n) if self.shuffle else np.arange(n)
-        order = ties[np.argsort(lengths[ties], kind="stable")] if by_length else ties
-        if self.exact_length:
+        order = np.arange(n) if self.batching == "sorted" else random.permutation(n)
+        if self.batching != "random":
+            order = order[np.argsort(lengths[order], kind="stable")]
+        if self.batching == "paired":
+            order = order[np.argsort(_pairing(n, self.batch_size), kind="stable")]
+        if self.batching == "exact":
             group = np.flatnonzero(np.diff(lengths[order], prepend=-1))
         else:
             group = np.zeros(min(n, 1), np.int64)
@@ -228,7 +240,7 @@ class Batches:
         bounds = np.stack([first, np.append(first[1:], n)], 1)
         if self.drop_singletons:
             bounds = bounds[bounds[:, 1] - bounds[:, 0] > 1]
-        if self.shuffle and by_length:
+        if self.batching not in ("random", "sorted"):
             bounds = bounds[random.permutation(len(bounds))]
         return order, bounds
 
@@ -239,3 +251,16 @@ class Batches:
     @property
     def _bounds(self) -> np.ndarray:
         return self._plan[1]
+
+
+def _pairing(n: int, batch_size: int) -> np.ndarray:
+    """Which batch each of n sentences belongs to, from the shortest to the longest, where short ones meet long ones.
+
+    >>> _pairing(10, 4)
+    array([0, 0, 1, 1, 2, 2, 1, 1, 0, 0])
+    """
+    full, short = n // batch_size, batch_size // 2
+    batches = np.arange(full)
+    return np.concatenate(
+        [np.repeat(batches, short), np.full(n % batch_size, full), np.repeat(batches[::-1], batch_size - short)]
+    )

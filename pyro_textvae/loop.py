@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyro
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pyro_textvae.batch import Batch, Batches
+from pyro_textvae.batch import Batch, Batches, Batching
 from pyro_textvae.checkpoint import save_tensors, write_atomically
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.decay import DECAYS
@@ -56,10 +56,8 @@ class Training:
                         None: never
     select              the best epoch has the lowest validation "loss" (with final weights) or "elbo", of those by
                         whose end every weight has reached its final value; of all, if training ends before that
-    exact_length        batches of one sentence length each (the protocol of Zhu et al. 2020)
-    bucketing           batches of sentences of like length, which pads little; False: drawn at random (the protocol of
-                        Shi et al. 2020), which is dearer. Where every update sees one length, a clip and a high rate
-                        leave what is sampled too short or too long
+    batching            which sentences share a batch (batch.py): "paired", short ones with long ones; "bucketed", of
+                        like length; "exact", of one (the protocol of Zhu et al. 2020); "random" (of Shi et al. 2020)
     precision           "float32", or "bfloat16": autocast, with q, KL and softmax in float32
     threads             torch threads on a CPU; "auto" is 1, since a second one waits more than it works
     checkpoint_seconds  how long at most between two savings of last.safetensors
@@ -78,8 +76,7 @@ class Training:
     )
     patience: int | None = None
     select: Literal["loss", "elbo"] = "loss"
-    exact_length: bool = False
-    bucketing: bool = True
+    batching: Literal["paired", "bucketed", "exact", "random"] = "paired"
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: int | Literal["auto"] = "auto"
     checkpoint_seconds: float = 60.0
@@ -102,13 +99,11 @@ class Training:
             ("precision", PRECISIONS),
             ("select", SELECTIONS),
             ("decay", tuple(DECAYS)),
+            ("batching", tuple(name for name in get_args(Batching) if name != "sorted")),
         ):
             value = getattr(self, name)
             if value not in known:
                 raise ValueError(f"'{name}' is {value!r}{did_you_mean(value, known)}; it is one of {', '.join(known)}")
-
-        if self.exact_length and not self.bucketing:
-            raise ValueError("exact_length=True and bucketing=False came, but batches of one length are not random")
 
     @property
     def initial_rate(self) -> float:
@@ -309,14 +304,15 @@ class Loop:
         self._check_finite()
 
     def _batches(self, epoch: int, start: int = 0) -> Batches:
+        batching = self.training.batching
+        if batching == "paired" and not self.objective.vae.decoder.ordered:
+            batching = "random"  # a bag's cost does not depend on its length
         return Batches(
             self.corpus.splits["train"],
             self.training.batch_size,
             seed=self.seed,
             epoch=epoch,
-            exact_length=self.training.exact_length,
-            # A bag's cost does not depend on its length.
-            bucketing=self.training.bucketing and self.objective.vae.decoder.ordered,
+            batching=batching,
             start=start,
             drop_singletons=self.drop_singletons,
         )
@@ -411,7 +407,7 @@ class Loop:
         total = torch.zeros((), device=self.device)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
-            for batch in Batches(split, self.training.batch_size, shuffle=False):
+            for batch in Batches(split, self.training.batch_size, batching="sorted"):
                 total += self.objective(batch.to(self.device), END) * len(batch)
             measured = evaluate(self.objective.vae, split, seed=self.seed, deep=False)
         return {"loss": total.item() / len(split)} | measured

@@ -24,7 +24,7 @@ def zhu2020(model: str, corpus: Corpus) -> dict[str, Any]:
         latent=32,
         dropout=0.5,
         initialisation="he2019",
-        exact_length=True,
+        batching="exact",
         batch_size=32,
         optimizer="sgd",
         learning_rate=1.0,
@@ -78,7 +78,7 @@ def shi2020(model: str, corpus: Corpus) -> dict[str, Any]:
         optimizer="adamw",
         learning_rate=1e-3,
         clip=0.5,
-        bucketing=False,
+        batching="random",
         decay="shi2020",
         epochs=50,
     )

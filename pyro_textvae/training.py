@@ -399,11 +399,11 @@ def _check_batches(recipe: Recipe, corpus: Corpus, training: Training) -> bool:
     if training.batch_size < 2:
         raise ValueError("batch_size=1 was asked for, but a batch-normalised posterior needs at least 2 sentences")
     split = corpus.splits["train"]
-    if not len(Batches(split, training.batch_size, exact_length=training.exact_length, drop_singletons=True)):
+    if not len(Batches(split, training.batch_size, batching=training.batching, drop_singletons=True)):
         raise ValueError(
             f"a batch-normalised posterior needs batches of at least 2 sentences, but the {len(split)} training "
             "sentence(s) give none: add sentences"
-            + (" or leave exact_length out, since no two have one length" if training.exact_length else "")
+            + (' or leave batching="exact" out, since no two have one length' if training.batching == "exact" else "")
         )
     return True
 

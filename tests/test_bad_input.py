@@ -291,13 +291,14 @@ def test_a_corpus_that_leaves_only_batches_of_one_under_batch_normalisation(tmp_
     with pytest.raises(ValueError, match=r"needs batches of at least 2 .* the 1 training sentence\(s\) give none: add"):
         train_tiny("bn_vae", tmp_path, ["a b c", "b c"])
     texts = [" ".join(["a"] * n) for n in range(1, 30)]
-    with pytest.raises(ValueError, match="or leave exact_length out, since no two have one length"):
-        train_tiny("bn_vae", tmp_path, texts, exact_length=True)
+    with pytest.raises(ValueError, match='or leave batching="exact" out, since no two have one length'):
+        train_tiny("bn_vae", tmp_path, texts, batching="exact")
 
 
-def test_batches_of_one_length_that_are_random(tmp_path):
-    with pytest.raises(ValueError, match="exact_length=True and bucketing=False came, but"):
-        train_tiny("vae", tmp_path, exact_length=True, bucketing=False)
+@pytest.mark.parametrize("batching", ["bucket", "sorted"])  # the second is for evaluation alone
+def test_batches_that_training_does_not_know(tmp_path, batching):
+    with pytest.raises(ValueError, match=f"'batching' is '{batching}'.*is one of paired, bucketed, exact, random$"):
+        train_tiny("vae", tmp_path, batching=batching)
 
 
 def test_a_last_batch_of_one_is_no_trouble_for_batch_normalisation(tmp_path):

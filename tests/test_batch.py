@@ -1,6 +1,7 @@
 """Batches hold every sentence once, the same ones each time, and say where their real tokens are."""
 
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,19 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_textvae.batch import Batch, Batches
+from pyro_textvae.batch import Batch, Batches, Batching
 from pyro_textvae.corpus import BOS, EOS, PAD, Split
 
-MODES = [
-    {},
-    {"shuffle": False},
-    {"bucketing": False},
-    {"bucketing": False, "shuffle": False},
-    {"exact_length": True},
-    {"exact_length": True, "shuffle": False},
-]
+BATCHING = get_args(Batching)
 sentence_lengths = st.lists(st.integers(1, 9), min_size=1, max_size=60)
-modes = st.sampled_from(MODES)
+batchings = st.sampled_from(BATCHING)
 
 
 def split_of(lengths: list[int]) -> Split:
@@ -101,10 +95,10 @@ def test_a_pinned_batch_goes_to_the_device_without_waiting():
 # --- Batches --------------------------------------------------------------------------------------------------------
 
 
-@given(sentence_lengths, st.integers(1, 8), modes, st.integers(0, 3))
-def test_every_sentence_comes_exactly_once_an_epoch(lengths: list[int], size: int, mode: dict, epoch: int):
+@given(sentence_lengths, st.integers(1, 8), batchings, st.integers(0, 3))
+def test_every_sentence_comes_exactly_once_an_epoch(lengths: list[int], size: int, batching: Batching, epoch: int):
     split = split_of(lengths)
-    batches = Batches(split, size, epoch=epoch, **mode)
+    batches = Batches(split, size, epoch=epoch, batching=batching)
     seen = Counter(i for batch in batches for i in batch.index.tolist())
     assert seen == Counter(range(len(lengths)))
     assert len(list(batches)) == len(batches) and batches.dropped == 0
@@ -115,19 +109,19 @@ def test_every_sentence_comes_exactly_once_an_epoch(lengths: list[int], size: in
         assert batch.labels["label"].tolist() == (batch.index % 3).tolist()
 
 
-@given(sentence_lengths, st.integers(1, 8), modes, st.data())
-def test_an_epoch_taken_up_in_the_middle_goes_on_where_it_was(lengths: list[int], size: int, mode: dict, data):
-    whole = list(Batches(split_of(lengths), size, seed=3, epoch=2, **mode))
+@given(sentence_lengths, st.integers(1, 8), batchings, st.data())
+def test_an_epoch_taken_up_in_the_middle_goes_on_where_it_was(lengths: list[int], size: int, batching: Batching, data):
+    whole = list(Batches(split_of(lengths), size, seed=3, epoch=2, batching=batching))
     start = data.draw(st.integers(0, len(whole)))
-    rest = Batches(split_of(lengths), size, seed=3, epoch=2, start=start, **mode)
+    rest = Batches(split_of(lengths), size, seed=3, epoch=2, start=start, batching=batching)
     assert len(rest) == len(whole) - start
     assert all(same(a, b) for a, b in zip(rest, whole[start:], strict=True))
 
 
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode.get("shuffle", True)])
-def test_epochs_and_seeds_differ_and_repeat(mode: dict):
+@pytest.mark.parametrize("batching", [each for each in BATCHING if each != "sorted"])
+def test_epochs_and_seeds_differ_and_repeat(batching: Batching):
     def order(**when: int) -> list[list[int]]:
-        return [batch.index.tolist() for batch in Batches(split_of([1, 2, 3, 4] * 25), 8, **when, **mode)]
+        return [batch.index.tolist() for batch in Batches(split_of([1, 2, 3, 4] * 25), 8, **when, batching=batching)]
 
     assert order(seed=1, epoch=0) == order(seed=1, epoch=0)
     assert order(seed=1, epoch=0) != order(seed=1, epoch=1) != order(seed=2, epoch=1)
@@ -135,37 +129,48 @@ def test_epochs_and_seeds_differ_and_repeat(mode: dict):
     assert {frozenset(batch) for batch in order(epoch=0)} != {frozenset(batch) for batch in order(epoch=1)}
 
 
-def test_without_shuffling_the_epoch_does_not_matter():
+def test_sorted_the_epoch_does_not_matter():
     split = split_of([5, 1, 3] * 10)
-    first, later = (list(Batches(split, 4, epoch=epoch, shuffle=False)) for epoch in (0, 9))
+    first, later = (list(Batches(split, 4, epoch=epoch, batching="sorted")) for epoch in (0, 9))
     assert all(same(a, b) for a, b in zip(first, later, strict=True))
     lengths = torch.cat([batch.lengths for batch in first])
     assert (lengths.diff() >= 0).all()
 
 
-@given(sentence_lengths, st.integers(1, 8), st.booleans())
-def test_batches_of_exact_length_have_no_padding(lengths: list[int], size: int, shuffle: bool):
-    for batch in Batches(split_of(lengths), size, exact_length=True, shuffle=shuffle):
+@given(sentence_lengths, st.integers(1, 8))
+def test_batches_of_exact_length_have_no_padding(lengths: list[int], size: int):
+    for batch in Batches(split_of(lengths), size, batching="exact"):
         assert len(batch.lengths.unique()) == 1
         assert (batch.tokens != PAD).all()
 
 
-def test_bucketing_pads_far_less_than_random_batches():
+def test_what_batches_pad():
     lengths = np.random.default_rng(0).integers(1, 60, 2000).tolist()
 
-    def padding(bucketing: bool) -> float:
-        batches = list(Batches(split_of(lengths), 32, bucketing=bucketing))
+    def padding(batching: Batching) -> float:
+        batches = list(Batches(split_of(lengths), 32, batching=batching))
         return 1 - sum(len(b.real) for b in batches) / sum(b.targets.numel() for b in batches)
 
-    assert padding(bucketing=True) < 0.02 < 0.3 < padding(bucketing=False)
+    assert padding("bucketed") < 0.02 < 0.2 < padding("paired") < 0.4 < padding("random")
 
 
-@given(sentence_lengths, st.integers(2, 8), modes)
-def test_no_batch_of_one_is_left_where_it_can_join_another(lengths: list[int], size: int, mode: dict):
-    batches = Batches(split_of(lengths), size, drop_singletons=True, **mode)
+@given(sentence_lengths, st.integers(1, 8))
+def test_paired_the_shortest_sentences_share_a_batch_with_the_longest(lengths: list[int], size: int):
+    batches = [sorted(batch.lengths.tolist()) for batch in Batches(split_of(lengths), size, batching="paired")]
+    batches.sort(key=lambda batch: (len(batch) < size, sum(batch[: size // 2]), -sum(batch[size // 2 :])))
+    full = len(lengths) // size
+    assert [len(batch) for batch in batches] == [size] * full + [len(lengths) % size] * (len(lengths) % size > 0)
+    shorter = [length for batch in batches for length in batch[: len(batch) // 2]]
+    longer = [length for batch in reversed(batches) for length in batch[len(batch) // 2 :]]
+    assert shorter + longer == sorted(length + 1 for length in lengths)
+
+
+@given(sentence_lengths, st.integers(2, 8), batchings)
+def test_no_batch_of_one_is_left_where_it_can_join_another(lengths: list[int], size: int, batching: Batching):
+    batches = Batches(split_of(lengths), size, drop_singletons=True, batching=batching)
     sizes = [len(batch) for batch in batches]
     assert all(2 <= n <= size + 1 for n in sizes)
-    alone = sum(n == 1 for n in Counter(lengths).values()) if mode.get("exact_length") else int(len(lengths) == 1)
+    alone = sum(n == 1 for n in Counter(lengths).values()) if batching == "exact" else int(len(lengths) == 1)
     assert batches.dropped == alone == len(lengths) - sum(sizes)
 
 

@@ -27,7 +27,7 @@ def test_zhu2020_anneals_over_ten_epochs_of_full_batches():
     corpus = Corpus.open(some_texts(200))
     options = PROTOCOLS["zhu2020"]("annealed_vae", corpus)
     assert options["warm_up"] == 10 * 160 / 32
-    assert options["exact_length"] and options["optimizer"] == "sgd" and options["clip"] == 5
+    assert options["batching"] == "exact" and options["optimizer"] == "sgd" and options["clip"] == 5
     assert options["decay"] == "zhu2020" and options["initialisation"] == "he2019"
 
 
@@ -35,7 +35,7 @@ def test_shi2020_warms_up_in_5000_updates_what_has_a_warm_up():
     corpus = Corpus.open(some_texts(200))
     options = PROTOCOLS["shi2020"]("dgm_vae", corpus)
     assert options["warm_up"] == 5000 and options["clip"] == 0.5 and options["batch_size"] == 30
-    assert options["bidirectional"] and options["decay"] == "shi2020" and not options["bucketing"]
+    assert options["bidirectional"] and options["decay"] == "shi2020" and options["batching"] == "random"
     assert "warm_up" not in PROTOCOLS["shi2020"]("vae", corpus)
 
 

@@ -8,6 +8,7 @@ import warnings
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -39,10 +40,10 @@ from pyro_textvae.training import Diverged, Training, train
 
 KILLED = {
     "vae with dropout": ("vae", dict(dropout=0.3, word_dropout=0.2)),
-    "bn_vae, sgd, one length": ("bn_vae", dict(optimizer="sgd", exact_length=True, decay="shi2020", epochs=3)),
+    "bn_vae, sgd, one length": ("bn_vae", dict(optimizer="sgd", batching="exact", decay="shi2020", epochs=3)),
     "dem_vae, warm-up, random batches": (
         "dem_vae",
-        dict(warm_up=9, dropout=0.2, components=3, variables=2, bucketing=False),
+        dict(warm_up=9, dropout=0.2, components=3, variables=2, batching="random"),
     ),
     "cyclic_vae, bfloat16": ("cyclic_vae", dict(period=5, precision="bfloat16", patience=5, decay="cosine_restarts")),
 }
@@ -190,20 +191,23 @@ def test_resuming_a_finished_run_changes_no_file(tmp_path):
     assert run.metrics == first.metrics and run.metrics
 
 
-def test_batches_are_of_like_length_unless_they_are_asked_to_be_random(tmp_path, monkeypatch):
-    seen: list[set[int]] = []
+def test_which_sentences_share_a_batch_is_asked_for(tmp_path, monkeypatch):
+    seen: list[list[int]] = []
     move = loop.Loop._move
     monkeypatch.setattr(
         loop.Loop,
         "_move",
-        lambda self, batch, side: seen.append(set(batch.lengths.tolist())) or move(self, batch, side),
+        lambda self, batch, side: seen.append(batch.lengths.tolist()) or move(self, batch, side),
     )
     texts = [" ".join(["w"] * (1 + number % 16)) for number in range(320)]
-    train_tiny("vae", tmp_path / "like", texts, epochs=1, batch_size=16)
-    like = seen[:]
-    seen.clear()
-    train_tiny("vae", tmp_path / "random", texts, epochs=1, batch_size=16, bucketing=False)
-    assert max(map(len, like)) <= 3 and min(map(len, seen[:-1])) >= 5
+    lengths, means = {}, {}
+    for batching in ("bucketed", "paired", "random"):
+        train_tiny("vae", tmp_path / batching, texts, epochs=1, batch_size=16, batching=batching)
+        lengths[batching] = [len(set(each)) for each in seen]
+        means[batching] = np.std([np.mean(each) for each in seen])
+        seen.clear()
+    assert max(lengths["bucketed"]) <= 3 < min(lengths["random"][:-1])
+    assert means["paired"] < means["random"] < means["bucketed"]
 
 
 def test_to_resume_where_nothing_is_left_to_do_says_so(tmp_path, capsys):
@@ -496,7 +500,7 @@ def test_bfloat16_trains_and_stays_close_to_float32(tmp_path):
 
 
 def test_without_progress_nothing_is_said(tmp_path, capfd):
-    train_tiny("bn_vae", tmp_path, exact_length=True)
+    train_tiny("bn_vae", tmp_path, batching="exact")
     assert capfd.readouterr() == ("", "")
 
 
@@ -509,7 +513,7 @@ def test_with_progress_it_says_how_the_text_was_read_and_split_and_a_line_an_epo
 
 def test_sentences_that_batch_normalisation_leaves_out_are_counted_aloud(tmp_path, capfd):
     texts = [" ".join(["a", "b", "c"] * n) for n in range(1, 4)] * 10 + [" ".join(["d"] * 50)] * 2
-    train_tiny("bn_vae", tmp_path, texts, progress=True, exact_length=True, seed=3)
+    train_tiny("bn_vae", tmp_path, texts, progress=True, batching="exact", seed=3)
     said = "".join(capfd.readouterr())
     assert "1 sentences an epoch are left out" in said
 

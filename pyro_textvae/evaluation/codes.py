@@ -45,7 +45,7 @@ def evaluating(vae: TextVAE, seed: int) -> Iterator[None]:
 def batches_of(vae: TextVAE, split: Split, batch_size: int) -> Iterator[Batch]:
     """The split in order of length, each time in the same batches, where the model is."""
     device = next(vae.parameters()).device
-    for batch in Batches(split, batch_size, shuffle=False):
+    for batch in Batches(split, batch_size, batching="sorted"):
         yield batch.to(device)
 
 

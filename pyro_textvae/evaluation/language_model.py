@@ -88,7 +88,7 @@ def fit(
             model.train()
             with torch.enable_grad():
                 # Not bucketed, which would bias how long it expects a sentence to be.
-                for batch in Batches(text, budget.batch_size, seed=seed, epoch=epoch, bucketing=False):
+                for batch in Batches(text, budget.batch_size, seed=seed, epoch=epoch, batching="random"):
                     batch = batch.to(device)
                     with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=low):
                         loss = -model.decoder.log_prob(model.prior.sample(len(batch)), batch).mean()

@@ -121,7 +121,7 @@ BUDGETS = {
 }
 
 PROTOCOLS = {
-    "modern": {"tied": True, "dropout": 0.3, "optimizer": "adamw", "decay": "linear", "clip": 25.0},
+    "modern": {"tied": True, "dropout": 0.3, "optimizer": "adamw", "decay": "linear"},
     "shi2020": {"protocol": "shi2020"},
 }
 
