@@ -13,7 +13,7 @@ import torch
 import tyro
 from measure import Arm, Ratio
 
-from pyro_textvae.batch import Batch, Batches
+from pyro_textvae.batch import Batch, Batches, Batching
 from pyro_textvae.corpus import Split
 from pyro_textvae.objective import Objective
 from pyro_textvae.recipes import recipes
@@ -27,29 +27,26 @@ def padding(batches: list[Batch]) -> float:
     return 1 - sum(batch.real.numel() for batch in batches) / sum(batch.targets.numel() for batch in batches)
 
 
-def chunks(split: Split) -> Iterator[tuple[list[Batch], list[Batch]]]:
-    """The sentences of a split as bucketed and as random batches, in chunks of CHUNK batches.
-
-    A chunk of bucketed batches has short ones and long ones in equal shares, as random batches do by themselves.
-    """
-    bucketed = list(Batches(split, measure.SENTENCES_PER_BATCH, batching="sorted"))
-    random = list(Batches(split, measure.SENTENCES_PER_BATCH, batching="random"))
-    count = len(bucketed) // CHUNK
+def chunks(split: Split, batching: Batching) -> Iterator[list[Batch]]:
+    """The batches of a split in chunks of CHUNK, each of which has short ones and long ones in equal shares."""
+    batches = list(Batches(split, measure.SENTENCES_PER_BATCH, batching=batching))
+    batches.sort(key=lambda batch: batch.real.numel())
+    count = len(batches) // CHUNK
     for i in range(count):
-        yield bucketed[i::count][:CHUNK], random[i * CHUNK : (i + 1) * CHUNK]
+        yield batches[i::count][:CHUNK]
 
 
-def per_token(arm: Arm, split: Split) -> Ratio:
-    """Bucketed batches / random batches, CPU time of a step for every real token; a pair is a chunk of each."""
+def per_token(arm: Arm, split: Split, new: Batching, old: Batching) -> Ratio:
+    """CPU time of a step for every real token, batches of one kind over those of another; a pair is a chunk of each."""
     ratios = []
-    for bucketed, random in chunks(split):
+    for chunk in zip(chunks(split, new), chunks(split, old), strict=True):
         seconds, tokens = [0.0, 0.0], [0, 0]
-        for i, pair in enumerate(zip(bucketed, random, strict=True)):
+        for i, pair in enumerate(zip(*chunk, strict=True)):
             for which in (0, 1) if i % 2 else (1, 0):
                 seconds[which] += arm.seconds(pair[which])
                 tokens[which] += pair[which].real.numel()
         ratios.append(seconds[0] / tokens[0] / (seconds[1] / tokens[1]))
-    return Ratio.of("bucketed / random batches, per real token", ratios)
+    return Ratio.of(f"{new} / {old} batches, per real token", ratios)
 
 
 def main(quick: bool = False, hidden: int = 256, pairs: int = 8, json: Path | None = None) -> None:
@@ -97,19 +94,21 @@ def main(quick: bool = False, hidden: int = 256, pairs: int = 8, json: Path | No
     for_loop = arm(lambda batch: objective(batch, 0), loop)
 
     corpus = measure.sentences(42_068)
-    bucketed = list(Batches(corpus, measure.SENTENCES_PER_BATCH))[:pairs]
-    random = list(Batches(corpus, measure.SENTENCES_PER_BATCH, batching="random"))[:pairs]
+    paired, random = (
+        list(Batches(corpus, measure.SENTENCES_PER_BATCH, batching=each))[:pairs] for each in ("paired", "random")
+    )
     for way in (ours, real, padded, bfloat16, for_loop):
-        way.seconds(bucketed[0])
+        way.seconds(paired[0])
 
     few = measure.sentences(measure.SENTENCES_PER_BATCH * CHUNK * (2 if quick else pairs), seed=1)
     results = [
-        per_token(ours, few),
+        per_token(ours, few, "paired", "random"),
+        per_token(ours, few, "bucketed", "random"),
         measure.paired("scored real tokens / all positions, random batches", padded, real, random),
-        measure.paired("scored real tokens / all positions, bucketed batches", padded, real, bucketed),
-        measure.paired("bfloat16 autocast / float32", ours, bfloat16, bucketed),
-        measure.paired("fused AdamW / for-loop AdamW, whole step", for_loop, ours, bucketed),
-        measure.paired("fused AdamW / for-loop AdamW, update alone", only_update(loop), only_update(fused), bucketed),
+        measure.paired("scored real tokens / all positions, paired batches", padded, real, paired),
+        measure.paired("bfloat16 autocast / float32", ours, bfloat16, paired),
+        measure.paired("fused AdamW / for-loop AdamW, whole step", for_loop, ours, paired),
+        measure.paired("fused AdamW / for-loop AdamW, update alone", only_update(loop), only_update(fused), paired),
     ]
     fused.zero_grad(set_to_none=True)
     widest = max(random, key=lambda batch: batch.tokens.size(1))
@@ -119,7 +118,7 @@ def main(quick: bool = False, hidden: int = 256, pairs: int = 8, json: Path | No
     print(f"vae, hidden {hidden}; ratios of CPU time, median [quartiles] of {pairs} pairs.\n")
     table = [("change", "new / old", "pairs"), ("---",) * 3, *((ratio.name, ratio, ratio.pairs) for ratio in results)]
     print("\n".join(measure.row(cells) for cells in table))
-    print(f"\nPadding: {padding(bucketed):.1%} of positions in bucketed batches, {padding(random):.1%} in random ones.")
+    print(f"\nPadding: {padding(paired):.1%} of positions in paired batches, {padding(random):.1%} in random ones.")
     print(
         f"Peak memory of the process on a random batch of {widest.tokens.size(1) - 1} positions: "
         f"{memory['real']:.0f} MiB scoring real tokens, {memory['padded']:.0f} MiB scoring all."

@@ -31,6 +31,7 @@ SHARED: dict[str, Any] = dict(
     precision="bfloat16",
     learning_rate=3e-3,
     decay="linear",
+    batching="bucketed",
     epochs=6,
     max_vocabulary=10_004,
 )

@@ -120,8 +120,11 @@ def test_an_epoch_taken_up_in_the_middle_goes_on_where_it_was(lengths: list[int]
 
 @pytest.mark.parametrize("batching", [each for each in BATCHING if each != "sorted"])
 def test_epochs_and_seeds_differ_and_repeat(batching: Batching):
-    def order(**when: int) -> list[list[int]]:
-        return [batch.index.tolist() for batch in Batches(split_of([1, 2, 3, 4] * 25), 8, **when, batching=batching)]
+    def order(epoch: int, seed: int = 0) -> list[list[int]]:
+        return [
+            batch.index.tolist()
+            for batch in Batches(split_of([1, 2, 3, 4] * 25), 8, epoch=epoch, seed=seed, batching=batching)
+        ]
 
     assert order(seed=1, epoch=0) == order(seed=1, epoch=0)
     assert order(seed=1, epoch=0) != order(seed=1, epoch=1) != order(seed=2, epoch=1)
