@@ -73,7 +73,7 @@ def main(
     (vae,) = (row for row in SCRATCH if row.name == "VAE")
     settings = {**BUDGETS[budget].settings, **PROTOCOLS["modern"]}
     size = Size(vocabulary=measure.VOCABULARY, **{name: settings[name] for name in SIZES if name in settings})
-    batches = list(Batches(measure.sentences(42_068), settings["batch_size"]))[: pairs + 1]
+    batches = list(Batches(measure.sentences(42_068), settings["batch_size"], batching="bucketed"))[: pairs + 1]
     print(measure.machine())
     print(f"CPU time of an update over a VAE's: median [quartiles] of {pairs} pairs of 2 updates, ABBA; {precision}\n")
     print(measure.row(["row", "over a VAE's", "VAE, ms CPU"]))
