@@ -57,7 +57,8 @@ class Training:
     select              the best epoch has the lowest validation "loss" (with final weights) or "elbo", of those by
                         whose end every weight has reached its final value; of all, if training ends before that
     batching            which sentences share a batch (batch.py): "paired", short ones with long ones; "bucketed", of
-                        like length; "exact", of one (the protocol of Zhu et al. 2020); "random" (of Shi et al. 2020)
+                        like length; "exact", of one (the protocol of Zhu et al. 2020); "random" (of Shi et al. 2020).
+                        Bags of words, whose cost does not depend on their length, are drawn at random for "paired"
     precision           "float32", or "bfloat16": autocast, with q, KL and softmax in float32
     threads             torch threads on a CPU; "auto" is 1, since a second one waits more than it works
     checkpoint_seconds  how long at most between two savings of last.safetensors

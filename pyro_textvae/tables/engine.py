@@ -300,8 +300,9 @@ def _plan(
     if not len(corpus.splits.get("test", ())):
         raise ValueError(f"{data} has no test split, on which a table is measured: add one, as test.txt in a folder")
     which.measure.check(corpus)
-    training = Training(**{name: shared[name] for name in ("batch_size", "epochs") if name in shared})
-    updates = training.epochs * len(Batches(corpus.splits["train"], training.batch_size))
+    training = Training(**{name: shared[name] for name in ("batch_size", "epochs", "batching") if name in shared})
+    batches = Batches(corpus.splits["train"], training.batch_size, batching=training.batching)
+    updates = training.epochs * len(batches)
     own = {row.name: {"recipe": row.recipe} | row.given(updates) | asked.cap(row.recipe) for row in chosen}
     summary = corpus.summary()
     about = {name: summary[name] for name in ("name", "sha256", "splits", "vocabulary_size")}

@@ -80,9 +80,9 @@ def test_the_released_kl_is_the_exact_one_of_two_dimensions_more(d, k, printed):
 
 
 def test_where_a_gaussian_collapses_a_vmf_does_not(fixed, tmp_path):
-    epochs = 6  # after twelve the Gaussian's code has come back: a KL of 0.9
-    gaussian = train("nvrnn", "toy", output=tmp_path / "run", **SETTINGS | {"epochs": epochs})
-    collapsed, kept = gaussian.history[-1], fixed.history[epochs - 1]
+    fewer: dict[str, Any] = SETTINGS | {"epochs": 6}  # after twelve the Gaussian's code has come back: a KL of 0.9
+    gaussian = train("nvrnn", "toy", output=tmp_path / "run", **fewer)
+    collapsed, kept = gaussian.history[-1], fixed.history[fewer["epochs"] - 1]
     assert collapsed["valid_kl_z_nats_per_sentence"] < 0.1  # 0.002
     assert collapsed["valid_shuffled_z_gap_nats_per_sentence"] < 0.1
     name = "valid_nll_elbo_nats_per_sentence"
