@@ -46,21 +46,21 @@ APART, INFORMATION, SPREAD = "component_pairwise_kl_nats", "information_c_nats",
 
 
 def test_the_plain_elbo_merges_the_components_of_a_code_that_goes_on_informing(found: Found):
-    """Mode, not posterior collapse. Measured: 0.00 nats apart in four seeds, 0.06 in one; I(x;z) over 0.5."""
+    """Mode, not posterior collapse. Measured: 0.00 nats apart in every seed; I(x;z) over 0.6."""
     verdicts = [measured["verdict"] for _, measured in found("neither").values()]
     assert verdicts.count("mode collapse") >= 4 and "posterior collapse" not in verdicts
     assert statistics.median(each(found, "neither", APART)) < 0.02 and max(each(found, "neither", APART)) < 0.5
-    assert max(each(found, "neither", INFORMATION)) < 0.1  # 0.03
+    assert max(each(found, "neither", INFORMATION)) < 0.1  # 0.00
     assert min(each(found, "neither", "mutual_information_aggregate_nats")) > 0.3
-    assert min(each(found, "neither", "shuffled_z_gap_nats_per_sentence")) > 1.5  # 3.0: the decoder reads z
+    assert min(each(found, "neither", "shuffled_z_gap_nats_per_sentence")) > 1.5  # 3.3: the decoder reads z
 
 
 def test_dispersion_keeps_components_apart_and_tells_little(found: Found):
-    """Measured: 8 to 21 nats apart in four seeds of five, merged in one; I(c;x) 0.29 +- 0.23."""
+    """Measured: 8 to 24 nats apart in four seeds of five, merged in one; I(c;x) 0.20 +- 0.19."""
     apart = each(found, "dispersion", APART)
     assert sum(nats > 2 for nats in apart) >= 3
     assert statistics.median(apart) > 50 * statistics.median(each(found, "neither", APART))
-    # Not for a less informative z: 1.13 +- 0.43 nats, 1.14 +- 0.48 without.
+    # Not for a less informative z: 1.21 +- 0.63 nats, 1.19 +- 0.52 without.
     informed = [
         statistics.fmean(each(found, name, "mutual_information_aggregate_nats")) for name in ("dispersion", "neither")
     ]
@@ -70,43 +70,43 @@ def test_dispersion_keeps_components_apart_and_tells_little(found: Found):
 
 @pytest.mark.parametrize("name", ["information", "both"])
 def test_mutual_information_makes_the_component_tell_of_the_sentence(found: Found, name: str):
-    """Measured: I(c;x) 1.23 +- 0.64 without and 1.41 +- 0.56 with dispersion, components 6 to 53 nats apart."""
+    """Measured: I(c;x) 1.26 +- 0.60 without and 1.41 +- 0.46 with dispersion, components 13 to 65 nats apart."""
     told = each(found, name, INFORMATION)
     assert min(told) > 0.35  # 0.69
     assert statistics.fmean(told) > 2 * statistics.fmean(each(found, "dispersion", INFORMATION))
     assert min(each(found, name, APART)) > 2
-    # Then mixing them costs next to nothing: q(c|x) is nearly certain. At most 0.10.
+    # Then mixing them costs next to nothing: q(c|x) is nearly certain. At most 0.08.
     assert max(each(found, name, SPREAD)) < 0.5
 
 
 def test_components_of_the_plain_elbo_find_no_label_and_those_of_both_terms_do(found: Found):
-    """Of codes drawn from q(c|x). Measured: 0.08 +- 0.01, by chance 0.07; and 0.74 +- 0.23, at least 7 times that."""
+    """Of codes drawn from q(c|x). Measured: 0.08 +- 0.01, by chance 0.07; and 0.68 +- 0.12, at least 8 times that."""
     plain, both = (
         list(zip(each(found, name, "drawn"), each(found, name, "drawn_chance"), strict=True))
         for name in ("neither", "both")
     )
-    assert max(homogeneity - chance for homogeneity, chance in plain) < 0.06  # 0.02
+    assert max(homogeneity - chance for homogeneity, chance in plain) < 0.06  # 0.01
     assert min(homogeneity / chance for homogeneity, chance in both) > 4
-    # The likeliest component, which reads the last trace of what q(c|x) prefers: at least 9 times what chance gives.
+    # The likeliest component, which reads the last trace of what q(c|x) prefers: about 10 times what chance gives.
     likeliest = zip(each(found, "both", "homogeneity"), each(found, "both", "chance"), strict=True)
     assert min(homogeneity / chance for homogeneity, chance in likeliest) > 4
 
 
 def test_beta_moves_the_dispersion_from_nothing_to_tens_of_nats(found: Found):
-    """Measured at beta 0, 0.4, 0.8 and 1: 0.01, 0.23, 1.41 and 32.8 nats; where two of them merge all, both have 0."""
+    """Measured at beta 0, 0.4, 0.8 and 1: 0.00, 0.31, 1.45 and 35.7 nats; where two of them merge all, both have 0."""
     rows = ("neither", "dispersion, beta 0.4", "dispersion", "dispersion, beta 1")
     by_beta = [each(found, name, SPREAD) for name in rows]
     for less, more in pairwise(by_beta):
         assert statistics.fmean(more) > 2 * statistics.fmean(less)
         assert all(b > a - 0.1 for a, b in zip(less, more, strict=True))
-    # At 1 nothing holds them together, in any seed: 11 to 47 nats. The bound pays them: an NLL of 44, not 13.
+    # At 1 nothing holds them together, in any seed: 22 to 65 nats. The bound pays them: an NLL of 46, not 13.
     assert all(b > 2 * a + 2 for a, b in zip(by_beta[2], by_beta[3], strict=True))
     nll = [statistics.fmean(each(found, name, "nll_elbo_nats_per_sentence")) for name in rows]
     assert nll[3] > nll[0] + 10
 
 
 def test_components_on_a_sphere_stay_bounded_where_more_than_all_dispersion_is_given_back(found: Found):
-    """Measured at beta 2: L_d 3.70 to 3.77 of at most 4.44, throughout training no more than 3.95."""
+    """Measured at beta 2: L_d 3.68 to 3.82 of at most 4.44, throughout training no more than 3.95."""
     runs = [run for run, _ in found("spheres, beta 2").values()]
     for run in runs:
         assert isinstance(run.vae.prior, Mixture)
