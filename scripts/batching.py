@@ -58,9 +58,9 @@ What stands in the table:
 - *Dearer*: CPU time of training over that of `bucketed`, other work beside it on the page's machine.
 
 Like lengths and exact ones cost the language model half a nat and more, and leave to chance how long it expects a
-sentence to be, presumably since the last updates, each of one length, say which. Pairs cost a little more time than like
-lengths and a quarter less than sentences at random, which are better still. Between trainings of the inputless model,
-whose seeds differ by nats, none of this is seen.
+sentence to be, presumably since the last updates, each of one length, say which. Pairs cost a little more time than
+like lengths and a quarter less than sentences at random, which are better still. Between trainings of the inputless
+model, whose seeds differ by nats, none of this is seen.
 """
 
 
