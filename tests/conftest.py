@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("PYRO_TEXTVAE_DATA", ROOT.parent / "shared" / "data"))
 
 torch.set_num_threads(1)
+# Tests send Ctrl-C, which a shell has whatever it runs in the background ignore.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # No deadline: the machine is shared. Derandomised: a failure is the same everywhere.
 hypothesis.settings.register_profile("textvae", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("textvae")

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import statistics
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -300,16 +299,7 @@ def test_a_table_of_accuracies_needs_labels(data: Path, tmp_path: Path):
         table(LABELLED, data, tmp_path / "t", budget="smoke", progress=False)
 
 
-@pytest.fixture
-def ctrl_c_is_heard() -> Iterator[None]:
-    """Also where a shell runs the tests in the background, and has them ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_loses_nothing_and_the_numbers_are_those_of_a_table_never_stopped(
     made: Result, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
