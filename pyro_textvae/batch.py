@@ -12,8 +12,9 @@ from torch import Tensor
 from pyro_textvae.corpus import BOS, EOS, PAD, SPECIALS, UNK, Split
 from pyro_textvae.errors import did_you_mean
 
-Batching = Literal["paired", "bucketed", "exact", "random", "sorted"]
-"""Which sentences share a batch: see `Batches`."""
+Shuffled = Literal["paired", "bucketed", "exact", "random"]
+Batching = Literal[Shuffled, "sorted"]
+"""Which sentences share a batch: see `Batches`. Training takes those that are new every epoch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,8 +178,8 @@ class Batches:
                 f"batch_size={batch_size} came, but at least {1 + drop_singletons} is needed"
                 + (" where batches of one are dropped: give 2 or more" if drop_singletons else ": give 1 or more")
             )
-        if batching not in get_args(Batching):
-            known = get_args(Batching)
+        known = get_args(Batching)
+        if batching not in known:
             raise ValueError(
                 f"batching={batching!r} came{did_you_mean(batching, known)}, but it is one of {', '.join(known)}"
             )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pyro_textvae.batch import Batch, Batches, Batching
+from pyro_textvae.batch import Batch, Batches, Shuffled
 from pyro_textvae.checkpoint import save_tensors, write_atomically
 from pyro_textvae.corpus import Corpus
 from pyro_textvae.decay import DECAYS
@@ -77,7 +77,7 @@ class Training:
     )
     patience: int | None = None
     select: Literal["loss", "elbo"] = "loss"
-    batching: Literal["paired", "bucketed", "exact", "random"] = "paired"
+    batching: Shuffled = "paired"
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: int | Literal["auto"] = "auto"
     checkpoint_seconds: float = 60.0
@@ -100,7 +100,7 @@ class Training:
             ("precision", PRECISIONS),
             ("select", SELECTIONS),
             ("decay", tuple(DECAYS)),
-            ("batching", tuple(name for name in get_args(Batching) if name != "sorted")),
+            ("batching", get_args(Shuffled)),
         ):
             value = getattr(self, name)
             if value not in known:

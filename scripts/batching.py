@@ -13,7 +13,7 @@ import torch
 import tyro
 
 from pyro_textvae import Run
-from pyro_textvae.batch import Batches, Batching
+from pyro_textvae.batch import Batches, Shuffled
 from pyro_textvae.corpus import EOS
 from pyro_textvae.shown import Spread, markdown
 from pyro_textvae.tables.engine import trained
@@ -36,7 +36,7 @@ OPTIONS: dict[str, Any] = dict(
     learning_rate=0.003,
     precision="bfloat16",
 )
-BATCHINGS: list[Batching] = [each for each in get_args(Batching) if each != "sorted"]
+BATCHINGS: tuple[Shuffled, ...] = get_args(Shuffled)
 HEAD = """# Who shares a batch
 
 One epoch of DailyDialog, each way of making batches (`train(batching=...)`), ± over seeds {seeds}, by `python
