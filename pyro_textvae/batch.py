@@ -159,7 +159,8 @@ class Batches:
     drop_singletons    no batch of one sentence, which batch normalisation cannot take: it joins the batch before it,
                        and is dropped only where none has its length (exact) or the split has no other
 
-    Every sentence comes once an epoch, but for `dropped` of them. Raises ValueError for sizes out of range.
+    Every sentence comes once an epoch, but for `dropped` of them. Raises ValueError for sizes out of range and for a
+    split without a sentence.
     """
 
     def __init__(
@@ -183,6 +184,8 @@ class Batches:
             raise ValueError(
                 f"batching={batching!r} came{did_you_mean(batching, known)}, but it is one of {', '.join(known)}"
             )
+        if not len(split):
+            raise ValueError("the split has no sentence, but batches need at least one")
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
@@ -231,7 +234,7 @@ class Batches:
         if self.batching == "exact":
             group = np.flatnonzero(np.diff(lengths[order], prepend=-1))
         else:
-            group = np.zeros(min(n, 1), np.int64)
+            group = np.zeros(1, np.int64)
         sizes = np.diff(np.append(group, n))
         place = np.arange(n) - np.repeat(group, sizes)  # of a sentence among those of its length
         begins = place % self.batch_size == 0

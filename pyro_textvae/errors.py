@@ -5,10 +5,16 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " (did you mean 'x'?)" for the known name nearest to `name`, or "" when none is near.
+    """Return " (did you mean 'x'?)" for the known name that begins with `name` or is nearest to it, or "" when none is.
+
+    Case does not count.
 
     >>> did_you_mean("dem_vea", ["gm_vae", "dem_vae"])
     " (did you mean 'dem_vae'?)"
+    >>> did_you_mean("BN-VAE", ["CNN-VAE", "bn-vae (0.6)"])
+    " (did you mean 'bn-vae (0.6)'?)"
     """
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    given, folded = str(name).casefold(), {each.casefold(): each for each in known}
+    longer = [each for each in folded if given and each.startswith(given)]
+    near = longer or difflib.get_close_matches(given, folded, n=1, cutoff=0.6)
+    return f" (did you mean {folded[near[0]]!r}?)" if near else ""

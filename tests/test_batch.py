@@ -188,3 +188,8 @@ def test_a_batch_size_too_small_is_an_error():
         Batches(split_of([1]), 0)
     with pytest.raises(ValueError, match="batch_size=1 came, but at least 2"):
         Batches(split_of([1]), 1, drop_singletons=True)
+
+
+def test_a_split_without_sentences_has_no_batches():
+    with pytest.raises(ValueError, match="the split has no sentence"):
+        Batches(split_of([1, 2]).take(np.array([], np.int64)), 2)
