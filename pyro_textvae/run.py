@@ -31,7 +31,7 @@ from torch import Tensor
 
 from pyro_textvae.batch import Batch
 from pyro_textvae.checkpoint import FORMAT, load_tensors, read_json, write_atomically, write_json
-from pyro_textvae.corpus import UNK, Bags, Corpus, Split, Vocabulary
+from pyro_textvae.corpus import Bags, Corpus, Split, Vocabulary
 from pyro_textvae.corpus.sources import find
 from pyro_textvae.errors import did_you_mean
 from pyro_textvae.evaluation import (
@@ -731,13 +731,14 @@ class Run:
         texts = texts if isinstance(texts, str) else list(texts)
         split = self._split(texts, labels)
         ids = [split.ids(number) for number in range(len(split))]
-        for number, (text, words) in enumerate(zip(texts, ids, strict=True)):
-            if (words == UNK).all():
-                what = "has no word that the run's vocabulary knows" if len(words) else "is empty"
-                raise ValueError(
-                    f"text {number} ({text[:60]!r}) {what}: its code would say nothing of it. Words are what white "
-                    "space separates, case and punctuation included; leave the text out, or write it as the corpus does"
-                )
+        if len(silent := split.without_known_words()):
+            number = silent[0]
+            what = "has no word that the run's vocabulary knows" if len(ids[number]) else "is empty"
+            raise ValueError(
+                f"text {number} ({texts[number][:60]!r}) {what}: its code would say nothing of it. Words are what "
+                "white space separates, case and punctuation included; leave the text out, or write it as the corpus "
+                "does"
+            )
         parts = [slice(start, start + 64) for start in range(0, len(ids), 64)]
         return [Batch.collate(ids[part], {name: of[part] for name, of in split.labels.items()}) for part in parts]
 
