@@ -17,6 +17,7 @@ from pyro_textvae import Run
 from pyro_textvae.checkpoint import read_json
 from pyro_textvae.figures.style import INK, LABEL_COLOURS, header, new_figure, plain, save
 from pyro_textvae.shown import markdown
+from pyro_textvae.tables import TABLES, Row
 
 PICTURE = Path(__file__).parents[1] / "docs" / "results" / "zhu2020-protocols.png"
 Path_ = Annotated[Path, tyro.conf.Positional]
@@ -30,26 +31,24 @@ def main(first: Path_, second: Path_, output: Path = PICTURE) -> None:
         second: the folder of the same table by another protocol
         output: the picture
     """
-    folders = {read_json(folder / "table.json")["protocol"]: folder for folder in (first, second)}
-    curves = {name: _curves(folder) for name, folder in folders.items()}
-    rows = sorted(set.intersection(*(set(each) for each in curves.values())), reverse=True)
+    settings = {folder: read_json(folder / "table.json") for folder in (first, second)}
+    curves = {told["protocol"]: _curves(folder) for folder, told in settings.items()}
+    rows = [row for row in TABLES[settings[first]["table"]].rows if all(row.folder in each for each in curves.values())]
     figure = new_figure(9.2, 4.4)
     for axes, row in zip(figure.subplots(1, len(rows), sharey=True, squeeze=False)[0], rows, strict=True):
         plain(axes)
         for (protocol, of_rows), colour in zip(curves.items(), LABEL_COLOURS, strict=False):
-            minutes, nll = zip(*of_rows[row], strict=True)
+            minutes, nll = zip(*of_rows[row.folder], strict=True)
             axes.plot(minutes, nll, "o-", color=colour, markersize=4, linewidth=1.3)
-            axes.annotate(
-                f"{protocol}\n{nll[-1]:.1f}", (minutes[-1], nll[-1]), (0, 8), textcoords="offset points", color=colour,
-                fontsize=9, ha="center",
-            )  # fmt: skip
-        axes.set_title(row, fontsize=10, color=INK, loc="left")
+            beside = dict(xytext=(7, 0), textcoords="offset points", va="center", fontsize=9, color=colour)
+            axes.annotate(f"{protocol}\n{nll[-1]:.1f}", (minutes[-1], nll[-1]), **beside)
+        axes.set_title(row.name, fontsize=10, color=INK, loc="left")
         axes.set_xlabel("CPU minutes of training", fontsize=9.5, color=INK)
         axes.set_ylabel("NLL (ELBO) on valid, nats a sentence", fontsize=9.5, color=INK)
         axes.label_outer()
         axes.grid(color="#EEEEEE", linewidth=0.7)
         axes.set_axisbelow(True)
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.2 * axes.get_xlim()[1])
     header(figure, "How low, and how soon", "a point an epoch; seed 0")
     save(figure, output)
     print(*markdown(["row", "protocol", "epochs", "CPU minutes", "NLL on valid"], list(_lines(curves, rows))), sep="\n")
@@ -66,11 +65,11 @@ def _curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def _lines(curves: dict[str, dict[str, list[tuple[float, float]]]], rows: list[str]) -> Iterator[list[str]]:
+def _lines(curves: dict[str, dict[str, list[tuple[float, float]]]], rows: list[Row]) -> Iterator[list[str]]:
     for row in rows:
         for protocol, of_rows in curves.items():
-            minutes, nll = of_rows[row][-1]
-            yield [row, protocol, str(len(of_rows[row])), f"{minutes:.1f}", f"{nll:.2f}"]
+            minutes, nll = of_rows[row.folder][-1]
+            yield [row.name, protocol, str(len(of_rows[row.folder])), f"{minutes:.1f}", f"{nll:.2f}"]
 
 
 if __name__ == "__main__":
