@@ -14,7 +14,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("BN-VAE", ["CNN-VAE", "bn-vae (0.6)"])
     " (did you mean 'bn-vae (0.6)'?)"
     """
-    given, folded = str(name).casefold(), {each.casefold(): each for each in known}
+    given, folded = str(name).casefold(), dict[str, str]()
+    for each in known:
+        folded.setdefault(each.casefold(), each)
     longer = [each for each in folded if given and each.startswith(given)]
     near = longer or difflib.get_close_matches(given, folded, n=1, cutoff=0.6)
     return f" (did you mean {folded[near[0]]!r}?)" if near else ""
