@@ -1,6 +1,6 @@
 """NLL by CPU time where the same rows of a table are trained by two protocols: a picture, and a table that it prints.
 
-    python scripts/protocols.py runs/zhu2020/ptb runs/zhu2020/ptb-protocol
+    python scripts/protocols.py runs/zhu2020/ptb-5 runs/zhu2020/ptb-protocol
 
 Either folder is that of a table, trained by one protocol each; the rows that both have are compared, by seed 0. CPU
 time is what else the machine did too: train both beside the same other work.
@@ -20,10 +20,10 @@ from pyro_textvae.shown import markdown
 from pyro_textvae.tables import TABLES, Row
 
 PICTURE = Path(__file__).parents[1] / "docs" / "results" / "zhu2020-protocols.png"
-Path_ = Annotated[Path, tyro.conf.Positional]
+Folder = Annotated[Path, tyro.conf.Positional]
 
 
-def main(first: Path_, second: Path_, output: Path = PICTURE) -> None:
+def main(first: Folder, second: Folder, output: Path = PICTURE) -> None:
     """Draw and print.
 
     Args:
@@ -33,6 +33,8 @@ def main(first: Path_, second: Path_, output: Path = PICTURE) -> None:
     """
     settings = {folder: read_json(folder / "table.json") for folder in (first, second)}
     curves = {told["protocol"]: _curves(folder) for folder, told in settings.items()}
+    if len(curves) < 2:
+        raise SystemExit(f"error: {first} and {second} are both of the protocol {next(iter(curves))!r}: give two")
     rows = [row for row in TABLES[settings[first]["table"]].rows if all(row.folder in each for each in curves.values())]
     figure = new_figure(9.2, 4.4)
     for axes, row in zip(figure.subplots(1, len(rows), sharey=True, squeeze=False)[0], rows, strict=True):
