@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from pyro_textvae import protocols
 from pyro_textvae.batch import Batches
 from pyro_textvae.checkpoint import read_json, write_json
 from pyro_textvae.corpus import Corpus
@@ -300,7 +301,10 @@ def _plan(
     if not len(corpus.splits.get("test", ())):
         raise ValueError(f"{data} has no test split, on which a table is measured: add one, as test.txt in a folder")
     which.measure.check(corpus)
-    training = Training(**{name: shared[name] for name in ("batch_size", "epochs", "batching") if name in shared})
+    # The batches are those of all recipes: any name will do.
+    of_protocol = protocols.protocol(shared["protocol"])("vae", corpus) if "protocol" in shared else {}
+    counted = {name: (of_protocol | shared).get(name) for name in ("batch_size", "epochs", "batching")}
+    training = Training(**{name: value for name, value in counted.items() if value is not None})
     batches = Batches(corpus.splits["train"], training.batch_size, batching=training.batching)
     updates = training.epochs * len(batches)
     own = {row.name: {"recipe": row.recipe} | row.given(updates) | asked.cap(row.recipe) for row in chosen}

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pyro_textvae.checkpoint import write_atomically
+from pyro_textvae.optim import WITHOUT_EFFECT
 from pyro_textvae.run import Run
 from pyro_textvae.shown import Spread, markdown
 from pyro_textvae.tables.rows import Row, Table
+from pyro_textvae.training import options_of
 
 FILES = ("table.md", "table.csv", "table.png")
 
@@ -37,6 +39,7 @@ class Line:
     """What the finished runs of a row come to.
 
     measures              those of the table's numbers that all of its runs have
+    trained               sizes and options of training that all of its runs have
     clock                 of its time: "cpu_seconds", where all of its runs recorded them, or wall time, "seconds"
     seconds               of training a run, validation not counted
     seconds_per_example   the same for each training sentence that was seen
@@ -50,6 +53,7 @@ class Line:
     epochs: Sequence[int]
     measures: Mapping[str, Spread]
     verdicts: Sequence[str]
+    trained: Mapping[str, Any]
     clock: Clock
     seconds: float
     seconds_per_example: float
@@ -60,7 +64,7 @@ class Line:
     def fitted(cls, row: Row, numbers: Mapping[str, float]) -> "Line":
         """Of what was not trained."""
         measures = {name: Spread(value, None) for name, value in numbers.items()}
-        return cls(row, (), (), (), measures, (), "cpu_seconds", seconds=0.0, seconds_per_example=0.0)
+        return cls(row, (), (), (), measures, (), {}, "cpu_seconds", seconds=0.0, seconds_per_example=0.0)
 
     @classmethod
     def of(cls, row: Row, measured: Sequence[Measured], sentences: int, timed: Sequence[Measured]) -> "Line":
@@ -79,6 +83,7 @@ class Line:
                 if all(name in each for each in found)
             },
             verdicts=[run.verdict.state for run in runs],
+            trained=_common([_trained(run) for run in runs]),
             clock=clock,
             seconds=statistics.fmean(_seconds(run, clock) for run in runs),
             seconds_per_example=_seconds_per_example(runs, sentences, clock),
@@ -105,6 +110,19 @@ class Line:
             "ratio_clock": self.ratio_clock,
             "published": {corpus: dict(numbers) for corpus, numbers in self.row.published.items()},
         }
+
+
+def _trained(run: Run) -> dict[str, Any]:
+    """The sizes and options of training that a run's recipe reads and that a number of it depends on."""
+    known = options_of(run.recipe["recipe"])
+    read = [name for group in ("size", "training") for name in known[group] if name not in WITHOUT_EFFECT]
+    return {name: value for name, value in (run.recipe["size"] | run.recipe["training"]).items() if name in read}
+
+
+def _common(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of them say alike."""
+    first, *others = settings
+    return {name: value for name, value in first.items() if all((name, value) in each.items() for each in others)}
 
 
 def _listed(value: float | list[float]) -> list[float]:
@@ -200,7 +218,7 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any], pictu
         f"Corpus: {corpus['name']}, {splits['train']:,} sentences to train on, {splits['valid']:,} to choose the epoch "
         f"by, {splits['test']:,} that are measured; {corpus['vocabulary_size']:,} words. "
         f"Budget `{settings['budget']}`: {budget.summary}. Protocol `{settings['protocol']}`. "
-        f"The same for every row: {_said(shared)}."
+        f"The same for every row: {_said(shared)}{_by_default(shared, found)}."
         + "".join(f" Only for {recipe}: {_said(options)}." for recipe, options in budget.caps.items()),
         f"{table.measure.about(settings)} Minutes are of training a run, the ratio is of them for each sentence seen, "
         "so that it does not depend on how many epochs a row took. They are CPU time; (wall) marks wall time, in which "
@@ -216,6 +234,14 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any], pictu
         f"Source of the paper's numbers: {table.source}.",
     ]
     return "\n\n".join(part for part in text if part) + "\n"
+
+
+def _by_default(shared: Mapping[str, Any], found: Sequence[Line]) -> str:
+    """What all runs were trained with besides, so that it is known when defaults change."""
+    trained = [line.trained for line in found if line.runs]
+    common = _common(trained) if trained else {}
+    left = {name: value for name, value in common.items() if name not in shared}
+    return f"; of the protocol or by default {_said(left)}" if left else ""
 
 
 def _own(settings: Mapping[str, Any], row: Row) -> str:

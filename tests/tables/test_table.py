@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import statistics
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,19 @@ def test_options_that_count_updates_are_shares_of_those_planned(made: Result):
     assert load(made.output / "vae" / "seed-0").recipe["options"]["warm_up"] == 7
 
 
+def test_updates_planned_are_those_of_the_protocols_own_batches(data: Path, tmp_path: Path):
+    # Batches of one length: as many for each as its sentences need.
+    protocols = {"paper": {"protocol": "zhu2020"}}
+    made = table(
+        replace(TINY, rows=TINY.rows[1:2], protocols=protocols), data, tmp_path, budget="smoke", seeds=1, progress=False
+    )
+    run = load(made.lines[0].runs[0])
+    assert run.recipe["training"]["batching"] == "exact"
+    per_length = Counter(len(text.split()) for text in (data / "train.txt").read_text().splitlines())
+    an_epoch = sum(math.ceil(count / SIZES["batch_size"]) for count in per_length.values())
+    assert an_epoch > 7 and run.recipe["options"]["warm_up"] == an_epoch  # half of two epochs
+
+
 def test_numbers_are_mean_and_deviation_over_seeds(made: Result):
     vae = made.lines[1]
     tests = [load(directory).metrics["test"] for directory in vae.runs]
@@ -126,6 +140,8 @@ def test_time_is_for_each_example_seen_and_beside_the_timed_row(made: Result):
 def test_the_page_says_what_was_done_and_whose_numbers_are_whose(made: Result):
     text = (made.output / "table.md").read_text(encoding="utf-8")
     assert "hidden=8" in text and "epochs=2" in text and "Budget `smoke`: nothing" in text and "by 3 samples" in text
+    assert "of the protocol or by default layers=1, cell=None, " in text and "clip=5.0" in text
+    assert text.count("hidden=") == 1 and "threads" not in text
     assert "100 sentences to train on" in text and f"at most {math.log(30):.2f}" in text and "Nobody said so." in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     head, _, *body = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
