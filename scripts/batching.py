@@ -57,10 +57,10 @@ What stands in the table:
   is right about lengths says 1; one that says more ends what it samples too early, less too late.
 - *Dearer*: CPU time of training over that of `bucketed`, other work beside it on the page's machine.
 
-Like lengths and exact ones cost the language model half a nat and more, and leave to chance how long it expects a
-sentence to be, presumably since the last updates, each of one length, say which. Pairs cost a little more time than
-like lengths and a quarter less than sentences at random, which are better still. Between trainings of the inputless
-model, whose seeds differ by nats, none of this is seen.
+Like lengths and exact ones cost the language model half a nat and more in the mean of seeds, and leave it to expect
+ends a fifth too often, presumably since the last updates, each of one length, say how long a sentence is. Pairs cost a
+little more time than like lengths and a fifth to a third less than sentences at random, which are better still. In the
+NLL of the inputless model, whose seeds differ by nats, none of this is seen.
 """
 
 
