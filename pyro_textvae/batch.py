@@ -145,9 +145,9 @@ class Batch:
 class Batches:
     """One epoch over a split, as a sized iterable of batches: the same for the same (seed, epoch), each time.
 
-    paired             half of a batch are short and half are long sentences, the shortest with the longest, so that no
-                       update sees one length alone; pads less than batches drawn at random. Where lengths are skewed,
-                       mean lengths still differ from batch to batch
+    paired             half of a batch are short and half are long sentences, the shortest with the longest, so that few
+                       updates see one length alone (the last pairs meet at the median); pads less than batches drawn
+                       at random. Where lengths are skewed, mean lengths still differ from batch to batch
     bucketed           sentences of like length share a batch: sorted by length, ties shuffled, cut, batches shuffled.
                        Pads next to nothing; but where every update sees one length, a clip and a high rate leave what a
                        model expects of lengths to chance, and cost likelihood

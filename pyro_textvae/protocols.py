@@ -11,11 +11,12 @@ from pyro_textvae.size import OF_ORDER
 
 
 def zhu2020(model: str, corpus: Corpus) -> dict[str, Any]:
-    """Equal-length batches, SGD at 1.0 halved by its rule, KL annealing by minibatch over ten epochs, U(-0.01, 0.01).
+    """Equal-length batches, SGD at 1.0 halved by its rule, KL annealing by minibatch, U(-0.01, 0.01).
 
     As released: LSTMs, z of 32 numbers at every step and in the initial state, dropout 0.5 on the decoder's word
     embeddings and outputs, joint clipping at 5, at most 100 epochs; `embedding` and `hidden` are the data set's: 512
-    and 1024 (Yahoo, Yelp), 256 and 256 (PTB), 128 and 512 (SNLI, short Yelp). What differs here: batches are drawn
+    and 1024 (Yahoo, Yelp), 256 and 256 (PTB), 128 and 512 (SNLI, short Yelp). The KL's weight is full after 10 N / 32
+    updates, which is a little under ten epochs, as batches of one length are more. What differs here: batches are drawn
     anew each epoch, where theirs keep their sentences; the linear layers have biases; gamma needs no particular
     initialisation, since there is no epsilon for the KL to hide in.
     """

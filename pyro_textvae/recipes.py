@@ -320,7 +320,8 @@ def mi_constrained_vae(
 
 
 def with_self_labelling(made: Recipe, size: Size, labelling: Weight = 1.0, beta: Weight = 1.0) -> Recipe:
-    """Any recipe of a Gaussian code, its z also drawn to the decoder's own label g(x) (Zhang et al. 2019)."""
+    """The network of a recipe of a Gaussian code; its objective the ELBO and that z is drawn to the decoder's own label
+    g(x), in place of the recipe's (Zhang et al. 2019)."""
     initialise(made.vae.decoder.add_labeller(size), size.initialisation)
     return replace(made, objective=SelfLabellingELBO(labelling, beta))
 

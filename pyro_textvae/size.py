@@ -24,11 +24,13 @@ class Size:
                     categorical variables it has
     layers          recurrent layers of encoder and of decoder
     encoder_layers  those of the encoder, where they are not as many as the decoder's; None: as many
-    cell            "lstm" or "gru"; None: a GRU (Shi et al. 2020), but for recipes that are named for their LSTM
+    cell            "lstm" or "gru"; None: a GRU (Shi et al. 2020), but for lstm_lm, cnn_vae and the NVRNN's recipes
+                    (Xu & Durrett 2018), which have LSTMs
     bidirectional   whether the encoder also reads backwards
     z_enters        the decoder sees z in its initial "state", at its "steps", or at "both" (a CNN has no state)
     tied            whether the decoder's output layer is its embedding, seen through a projection
-    dropout         on the decoder's word embeddings and on its outputs
+    dropout         on the decoder's word embeddings and on its outputs; in the NVRNN's encoder on what it reads too, in
+                    document models in the encoder and on the logits
     word_dropout    probability that a word fed to the decoder is replaced by <unk>, in training only; but 1 makes the
                     decoder inputless: it never sees a word, in evaluation and in writing neither (Bowman et al. 2016)
     initialisation  "torch": the framework's own; "he2019": U(-0.01, 0.01), embeddings U(-0.1, 0.1) (He et al. 2019);

@@ -58,8 +58,9 @@ def train(
     data            "toy" and its variants, a known corpus's name, a .txt, .tsv or .jsonl file (or their .gz), a folder
                     with train, valid and test, a list of texts, or (texts, labels)
     output          the run's directory; default runs/<model>-<data>, numbered
-    resume          go on with the run in `output`, exactly where it stopped; a finished one goes on if `epochs` is
-                    raised, and is only opened if not
+    resume          go on with the run in `output`, exactly where it stopped; a finished one is only opened, or goes
+                    on if `epochs` is raised (not with decay="linear", whose rates depend on them, nor past the end
+                    that another rule found)
     finish          after training, evaluate the best weights and draw the figures
     protocol        a paper's way of training, "zhu2020", "kim2018", "shi2020" or "xu2018", or of documents "miao2016"
                     or "xu2018_nvdm"; options that are given too win over it

@@ -18,7 +18,7 @@ al. 2018). Both are a smooth function over one of k,
 and these functions are what is tabulated: the rectangle is cut into equal cells, on each of which either is a
 polynomial in both variables.
 
-A dimension's table is built when the dimension is first used, in some 0.2 s: for every x, the distribution function
+A dimension's table is built when the dimension is first used, in 0.02 to 0.2 s: for every x, the distribution function
 is integrated over panels that are short where f varies, and z as a function of e is interpolated backwards. Measured
 (tests/distributions/test_quantile.py): |F(table) - Phi(z)| below 2e-12 in every dimension.
 """

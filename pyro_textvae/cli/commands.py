@@ -49,7 +49,7 @@ def demo(*, output: Path = Path("runs/demo"), seed: Seed = 0, modes: bool = Fals
     On the embedded corpus, in some minutes. Run again, it goes on where it stopped and trains nothing twice.
 
     Args:
-        output: the directory for its runs, table and picture
+        output: the directory for its runs and pictures
         modes: also two on a corpus where modes collapse although z stays informative; as long again
     """
     from pyro_textvae.demo import EXPERIMENTS, MODES_EXPERIMENTS, demo
@@ -198,8 +198,8 @@ def table(
     zhu2020 is the language-modelling table of the BN-VAE paper, zhu2020-labels its classification with few labels;
     shi2020-ptb and shi2020-dialog are the tables of the DEM-VAE paper; xu2018-ptb and xu2018-yelp are the NVRNN's of
     the spherical paper, xu2018-concentrations its sweep and xu2018-20ng its document models'. Stopped and called
-    again, it goes on where it was and trains nothing twice. It writes table.md, table.csv and table.png, with the
-    paper's numbers beside ours.
+    again, it goes on where it was and trains nothing twice. It writes table.md, table.csv and, but for xu2018-20ng,
+    table.png, with the paper's numbers beside ours.
 
     Args:
         name: which table: one of those above

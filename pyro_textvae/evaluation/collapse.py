@@ -2,12 +2,12 @@
 
 Mutual information I(x;z) = E_x E_q(z|x) [log q(z|x) - log q(z)] has two estimators that do not compare:
 
-    aggregate   q(z) is the mean of q(z|x) over the whole split: at most ln N    (what BN-VAE's tables hold)
+    aggregate   q(z) is the mean of q(z|x) over the split:       at most ln N    (what BN-VAE's tables hold)
     in batch    q(z) is the mean over a batch:                   at most ln B    (what lagging's tables hold)
 
-Both draw one z a sentence and count the sentence's own posterior in the mean. log q(z|x) is taken at that z, not in
-closed form: the same in expectation, it holds for every posterior, and never exceeds the cap. With M variables, z is
-all of them together.
+Of a large split the first is over MOST_SENTENCES. Both draw one z a sentence and count the sentence's own posterior in
+the mean. log q(z|x) is taken at that z, not in closed form: the same in expectation, it holds for every posterior, and
+never exceeds the cap. With M variables, z is all of them together.
 """
 
 import math

@@ -22,7 +22,7 @@ from pyro_textvae.vae import TextVAE
 
 TOKENS_AT_ONCE = 8192
 """Tokens that the decoder scores at a time in importance weighting (or one copy of a batch, if that has more): with
-V = 10,000 words their logits and log-probabilities take 650 MB."""
+V = 10,000 words their logits and log-probabilities take 650 MB on a GPU; on a CPU they are made a few at a time."""
 
 
 def reconstruct(vae: TextVAE, split: Split, code: Tensor, batch_size: int = 64) -> Tensor:

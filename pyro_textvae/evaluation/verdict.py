@@ -1,7 +1,8 @@
 """Is this collapse? Rules over the metrics of `evaluate`, in words, with the numbers that decided.
 
     no code              a language model or an autoencoder: there is no latent distribution to collapse
-    posterior collapse   the decoder predicts as well from the code of another sentence
+    posterior collapse   the decoder predicts as well, to a fifth of a nat, from the code of another sentence; or the KL
+                         is below half a nat, and that costs less than half a nat or than its noise
     mode collapse        a mixture whose components coincide, or whose c says nothing of the sentence
     dead components      few of the components are in use
     over-dispersed       the components lie so far apart that this costs more than the code is worth

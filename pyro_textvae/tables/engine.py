@@ -109,7 +109,8 @@ def table(
     seeds      train each row with seeds 0 to seeds - 1; None: as many as each row says for itself
     samples    importance samples; None: the budget's. With another number finished runs are measured anew, and what was
                measured with the number before is kept for when it is asked for again
-    settings   options of train() that are to be other than the budget's and the protocol's, for every row: epochs=3
+    settings   options of train() that are to be other than the budget's and the protocol's, for every row that has none
+               of its own: epochs=3
 
     Called again it goes on where it stopped, in the middle of a run if need be, and trains nothing twice; the files are
     written anew after each run, so Ctrl-C loses nothing. A run that diverges is reported, and the others go on.

@@ -218,7 +218,7 @@ def page(table: Table, found: Sequence[Line], settings: Mapping[str, Any], pictu
         f"Corpus: {corpus['name']}, {splits['train']:,} sentences to train on, {splits['valid']:,} to choose the epoch "
         f"by, {splits['test']:,} that are measured; {corpus['vocabulary_size']:,} words. "
         f"Budget `{settings['budget']}`: {budget.summary}. Protocol `{settings['protocol']}`. "
-        f"The same for every row: {_said(shared)}{_by_default(shared, found)}."
+        f"The same for every row that has no other of its own: {_said(shared)}{_by_default(shared, found)}."
         + "".join(f" Only for {recipe}: {_said(options)}." for recipe, options in budget.caps.items()),
         f"{table.measure.about(settings)} Minutes are of training a run, the ratio is of them for each sentence seen, "
         "so that it does not depend on how many epochs a row took. They are CPU time; (wall) marks wall time, in which "

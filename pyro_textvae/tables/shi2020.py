@@ -109,7 +109,7 @@ BUDGETS = {
         samples=2,
     ),
     "small": Budget(
-        "a quarter of the paper's sizes, for CPUs",
+        "a quarter of the paper's hidden size and an eighth of its embedding, for CPUs",
         COMMON | {"embedding": 64, "hidden": 128, "epochs": 5},
         samples=100,
     ),

@@ -186,7 +186,7 @@ BUDGETS = {
         samples=2,
     ),
     "small": Budget(
-        "a third of the paper's sizes and some epochs of its 100, for CPUs",
+        "a third of the paper's hidden size, two thirds of its embedding and some epochs of its 100, for CPUs",
         {"cell": "lstm", "embedding": 64, "hidden": 128, "epochs": 5, "max_vocabulary": 15_000},
         samples=20,
     ),

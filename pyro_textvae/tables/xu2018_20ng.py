@@ -60,7 +60,8 @@ XU2018_20NG = Table(
         "The paper chose its epochs on 1,000 test documents; here a tenth of the training documents is held out for "
         "it, so that models and baselines see nine tenths.",
         "V-NVDM has, as released, a hidden layer in its decoder and a linear one more in its encoder than G-NVDM, and "
-        "it is trained on one draw without dropout (paper: 3, and 0.1). So the rows differ in more than the sphere.",
+        "by the protocol `modern` it is trained on one draw without dropout (paper, and protocol `xu2018_nvdm`: 3, and "
+        "0.1). So the rows differ in more than the sphere.",
         "fDARN has the encoder of G-NVDM and other gradients than the paper's (leave-one-out, not NVIL). SBN is the "
         "same without connections between the variables.",
     ),
