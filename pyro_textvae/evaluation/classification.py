@@ -14,10 +14,11 @@ classifier is not known to us, and the authors' code can do either; so both are 
 
 No choice is made on the held-out sentences.
 
-Means of a collapsed posterior keep a trace of the sentence, far below the posterior's own noise, and a classifier
-reads it all the same: on the embedded corpus a KL of 0.001 nats left means that, given 1,000 labels, tell two thirds of
-the sentences their topic, one of eight. So an accuracy above chance does not say that a code has not collapsed.
-`draws` classifies one draw from q(z|x) in place of its mean: what it can tell is bounded by the mutual information.
+Means of a collapsed posterior keep a trace of the sentence, far below the posterior's own noise, and a classifier reads
+it all the same: on the embedded corpus (the Gaussian of docs/probes.md) a KL of 0.02 nats leaves means that, given
+1,000 labels, tell the topic of 74 % of the sentences, one of eight. So an accuracy above chance does not say that a
+code has not collapsed. `draws` classifies one draw from q(z|x) in place of its mean: what it can tell is bounded by the
+mutual information.
 """
 
 import copy
