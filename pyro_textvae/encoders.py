@@ -20,8 +20,8 @@ class RecurrentEncoder(nn.Module):
     """The last hidden state of an LSTM or GRU that reads <s> ... </s>; with the backward one's, if bidirectional.
 
     Padding stands after </s>, so a forward pass never sees it before its last state; the backward pass reads each
-    sentence reversed inside its own length. No packing: where sentences are of like length, as in evaluation,
-    it is slower.
+    sentence reversed inside its own length. No packing: where sentences are of like length, as in evaluation, it is
+    slower.
 
     An encoder that reads more than words says how many numbers `more` stand beside each, and what they are in `told`.
     """

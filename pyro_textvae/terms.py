@@ -390,8 +390,8 @@ class DispersedELBO(TextELBO):
 
     Minimised. With `dispersion` 0 and `mutual_information` 0 it is the (annealed) ELBO of a mixture. With
     `mutual_information` at most 1 all else is at least 0, and the loss no lower than weight (1 - dispersion) L_d; so a
-    dispersion above 1 is only for components whose
-    L_d has a bound, `most` nats (the prior's `dispersion_bound`), and refused for others.
+    dispersion above 1 is only for components whose L_d has a bound, `most` nats (the prior's `dispersion_bound`), and
+    refused for others.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ import numpy as np
 from pyro_textvae.corpus import UNK, Corpus, Split, Vocabulary
 from pyro_textvae.evaluation import generation
 from pyro_textvae.evaluation.codes import Codes, evaluating
-from pyro_textvae.evaluation.collapse import MERGED_KL, information_of_components
+from pyro_textvae.evaluation.collapse import MERGED_KL, MOST_SENTENCES, information_of_components
 from pyro_textvae.evaluation.generated import how
 from pyro_textvae.figures import has_texts
 from pyro_textvae.figures.comparison import changed_options, valid_metrics
@@ -46,7 +46,7 @@ MEANINGS: dict[str, str] = {
     "perplexity_per_document_importance_weighted": "the same, exp(mean over documents of NLL / words)",
     "perplexity_corpus_importance_tempered": "the same by draws from q(z given x) to the prior, over the corpus",
     "perplexity_per_document_importance_tempered": "the same by draws from q(z given x) to the prior, per document",
-    "mutual_information_aggregate_nats": "I(x;z) over the split, at most 10,000 sentences of it; at most ln of these",
+    "mutual_information_aggregate_nats": f"I(x;z) over {MOST_SENTENCES:,} sentences at most; at most ln of these",
     "mutual_information_in_batch_nats": "I(x;z) within batches; at most ln of the batch size",
     "active_units": "dimensions whose posterior mean varies between sentences",
     "latent_dimensions": "of so many",

@@ -304,8 +304,8 @@ def _plan(
     which.measure.check(corpus)
     # The batches are those of all recipes: any name will do.
     of_protocol = protocols.protocol(shared["protocol"])("vae", corpus) if "protocol" in shared else {}
-    counted = {name: (of_protocol | shared).get(name) for name in ("batch_size", "epochs", "batching")}
-    training = Training(**{name: value for name, value in counted.items() if value is not None})
+    given = of_protocol | shared
+    training = Training(**{name: given[name] for name in ("batch_size", "epochs", "batching") if name in given})
     batches = Batches(corpus.splits["train"], training.batch_size, batching=training.batching)
     updates = training.epochs * len(batches)
     own = {row.name: {"recipe": row.recipe} | row.given(updates) | asked.cap(row.recipe) for row in chosen}
