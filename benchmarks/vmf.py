@@ -102,20 +102,24 @@ def peers(dimension: int) -> Iterator[Contender]:
         )
 
 
-def arm(contender: Contender, batch: int, dimension: int, *, backward: bool) -> Arm:
+def arm(contender: Contender, batch: int, dimension: int, *, backward: bool, compiled: bool = False) -> Arm:
     loc = normalize(torch.randn(batch, dimension), dim=-1).requires_grad_(backward)
     k = (50 + 100 * torch.rand(batch)).requires_grad_(backward)
     weight = torch.randn(batch, dimension)
 
+    def of_step(loc: Tensor, k: Tensor) -> Tensor:
+        q = contender.of(loc, k)
+        return (contender.draw(q) * weight).sum() + contender.kl(q).sum() if backward else contender.draw(q)
+
+    of_step(loc, k)  # PyTorch looks a KL up in a way of its own the first time, which is not compiled
+    function = torch.compile(of_step, fullgraph=True, dynamic=False) if compiled else of_step
+
     def step(times: int) -> None:
         for _ in range(times):
-            q = contender.of(loc, k)
+            out = function(loc, k)
             if backward:
-                loss = (contender.draw(q) * weight).sum() + contender.kl(q).sum()
-                loss.backward()
+                out.backward()
                 loc.grad = k.grad = None
-            else:
-                contender.draw(q)
 
     return Arm(contender.name, step, lambda: None)
 
@@ -148,6 +152,21 @@ def measured(batch: int, dimension: int, pairs: int, *, backward: bool) -> Resul
     ratios += [paired(us, contender) for contender in peers(dimension)]
     what = "draw, KL, backward" if backward else "draw"
     return Result(what, batch, dimension, 1e6 * min(us.seconds(times) for _ in range(5)) / times, ratios)
+
+
+def compiled_step(batch: int, dimension: int, pairs: int) -> str:
+    """Draw, KL and backward by torch.compile, a Normal's also so, and ours as it comes."""
+    torch.compiler.reset()  # or the sizes of what was compiled before count
+    us, other = (arm(of(dimension), batch, dimension, backward=True, compiled=True) for of in (ours, normal))
+    plain = arm(ours(dimension), batch, dimension, backward=True)
+    for each in (us, other, plain):
+        each.seconds(3)
+    times = max(1, round(SECONDS_OF_A_STEP / (us.seconds(10) / 10)))
+    ratios = [
+        measure.paired(name, first, second, [times] * pairs)
+        for name, first, second in (("over Normal", other, us), ("over ours as it comes", plain, us))
+    ]
+    return measure.row([batch, dimension, f"{1e6 * min(us.seconds(times) for _ in range(5)) / times:.0f}", *ratios])
 
 
 def over_noise(batch: int, dimension: int, pairs: int) -> str:
@@ -206,7 +225,7 @@ def exactness(dimension: int, concentration: float, draws: int) -> Iterator[str]
 
 def setting_up(dimension: int) -> str:
     """Milliseconds of CPU time to make a dimension's tables, once in a process."""
-    _tables._MADE.clear()
+    _tables._NAMES.clear()
     k, z = torch.ones((), dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     began = time.process_time()
     _bessel.kl_to_uniform(k, dimension)
@@ -264,6 +283,12 @@ def main(
                 measure.write_json(json, results)
                 cells = [result.what, batch, dimension, f"{result.our_microseconds:.0f}", *result.ratios]
                 print(measure.row(cells), flush=True)
+    print("\nDraw, KL and backward by torch.compile: over a Normal's by the same, and over ours without:\n")
+    print(measure.row(["batch", "D", "ours, µs", "over Normal", "over ours without"]))
+    print(measure.row(["---"] * 5))
+    for batch in batches:
+        for dimension in dimensions:
+            print(compiled_step(batch, dimension, pairs), flush=True)
     print("\nA draw over the normal numbers that it takes, torch.randn of its shape:\n")
     print(measure.row(["batch", "D", "ours", *(peer.name for peer in peers(dimensions[0]))]))
     print(measure.row(["---"] * len(names)))

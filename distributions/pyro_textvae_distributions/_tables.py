@@ -3,25 +3,33 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
 
 T = TypeVar("T")
-_MADE: dict[tuple[Any, ...], Any] = {}
+_MADE = SimpleNamespace()
+"""What was made, an attribute each: these torch.compile reads when it comes to them, while a dictionary it reads whole
+when it meets the first, and would miss what is made thereafter."""
+_NAMES: dict[tuple[Any, ...], str] = {}
 
 
 def kept(make: Callable[..., T], *arguments: Any) -> T:
     """make(*arguments), made when first asked for, whatever the caller is doing then; arguments are hashable."""
-    _make(make, *arguments)
-    return _MADE[make, *arguments]  # a dictionary, which torch.compile reads as it is
+    if torch.compiler.is_compiling():  # a size that it would leave open is a table's own: its range has one length
+        arguments = tuple(len(range(a)) if isinstance(a, int) else a for a in arguments)
+    return getattr(_MADE, _name(make, *arguments))
 
 
 @torch.compiler.assume_constant_result
-def _make(make: Callable[..., Any], *arguments: Any) -> bool:
-    if (make, *arguments) not in _MADE:
-        _MADE[make, *arguments] = _apart(make, *arguments)
-    return True
+def _name(make: Callable[..., Any], *arguments: Any) -> str:
+    key = (make, *arguments)
+    if key not in _NAMES:
+        name = f"table_{len(_NAMES)}"
+        setattr(_MADE, name, _apart(make, *arguments))
+        _NAMES[key] = name
+    return _NAMES[key]
 
 
 @lru_cache(maxsize=1024)

@@ -583,6 +583,25 @@ def test_the_density_and_the_kl_compile_to_one_graph():
     torch.testing.assert_close(results[0], results[1])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.parametrize("as_number", [False, True])
+def test_a_draw_with_its_kl_compiles_to_one_graph_that_makes_its_tables(as_number: bool):
+    dimension = 73 + as_number  # of which no table has been made before
+    loc, k = unit(dimension, 3, dtype=torch.float32).requires_grad_(), torch.tensor([0.5, 10.0, 300.0]).requires_grad_()
+
+    def of_step(loc: Tensor, k: Tensor) -> Tensor:
+        q = VonMisesFisher(loc, 13.0 if as_number else k, validate_args=False)
+        return q.rsample()[:, 0] + kl_divergence(q, HypersphericalUniform(dimension, validate_args=False))
+
+    results = []
+    for function in (torch.compile(of_step, fullgraph=True, backend="aot_eager"), of_step):
+        torch.manual_seed(0)
+        value = function(loc, k)
+        gradients = torch.autograd.grad(value.sum(), (loc, k), allow_unused=True, materialize_grads=True)
+        results.append((value, *gradients))
+    torch.testing.assert_close(results[0], results[1])
+
+
 @pytest.mark.parametrize("dimension", [71, 72])
 def test_a_table_first_made_inside_a_transform_or_inference_mode_serves_outside(dimension: int):
     loc, k = unit(dimension), torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
