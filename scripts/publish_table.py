@@ -2,10 +2,11 @@
 
     python scripts/publish_table.py runs/zhu2020/ptb zhu2020-ptb
 
-writes docs/results/zhu2020-ptb.md, .csv and, where the table has a picture, .png, with the command that trains and
-measures the table.
+writes docs/results/zhu2020-ptb.md, .csv and, where the table has a picture, .png, with the commands that train and
+measure the table.
 """
 
+import csv
 import shlex
 import sys
 from dataclasses import dataclass
@@ -18,8 +19,12 @@ from pyro_textvae.checkpoint import read_json
 from pyro_textvae.tables import TABLES
 
 
-def command(settings: dict[str, Any], output: Path) -> str:
-    """What trains it: what differs from the budget and the protocol is given by --set."""
+def commands(settings: dict[str, Any], output: Path, seeds: dict[str, int]) -> list[str]:
+    """What trains it; `seeds` are the runs of each row.
+
+    What differs from the budget and the protocol is given by --set. Where rows have other numbers of runs than they
+    would, or some were left out: one command for the fewest runs, and one for each larger number, which adds to it.
+    """
     table = TABLES[settings["table"]]
     budget, protocol = table.budgets[settings["budget"]], table.protocols[settings["protocol"]]
     usual = {**budget.settings, **protocol}
@@ -29,14 +34,28 @@ def command(settings: dict[str, Any], output: Path) -> str:
     for name, value in settings["shared"].items():
         if name not in usual or usual[name] != value:
             words += ["--epochs", str(value)] if name == "epochs" else ["--set", f"{name}={value}"]
-    return shlex.join(words)
+    if seeds == {row.name: row.seeds for row in table.rows}:
+        return [shlex.join(words)]
+    calls = []
+    for count in sorted(set(seeds.values())):
+        rows = [name for name, runs in seeds.items() if runs >= count]
+        some = ["--rows", ",".join(rows)] if len(rows) < len(table.rows) else []
+        calls.append(shlex.join([*words, *some, "--seeds", str(count)]))
+    return calls
+
+
+def seeds_of(output: Path) -> dict[str, int]:
+    """How many runs each trained row of a table has."""
+    with (output / "table.csv").open(encoding="utf-8", newline="") as file:
+        return {row["row"]: int(row["seeds"]) for row in csv.DictReader(file) if row["seeds"] not in ("", "0")}
 
 
 def publish(output: Path, name: str, folder: Path) -> list[Path]:
     """Write the files of a table; returns their paths."""
     text = (output / "table.md").read_text(encoding="utf-8").replace("(table.png)", f"({name}.png)")
     head, rest = text.split("\n\n", 1)
-    page = f"{head}\n\n```sh\n{command(read_json(output / 'table.json'), output)}\n```\n\n{rest}"
+    calls = "\n".join(commands(read_json(output / "table.json"), output, seeds_of(output)))
+    page = f"{head}\n\n```sh\n{calls}\n```\n\n{rest}"
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / f"{name}.md"]
     written[0].write_text(page, encoding="utf-8")

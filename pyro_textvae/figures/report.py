@@ -47,7 +47,7 @@ MEANINGS: dict[str, str] = {
     "perplexity_corpus_importance_tempered": "the same by draws from q(z given x) to the prior, over the corpus",
     "perplexity_per_document_importance_tempered": "the same by draws from q(z given x) to the prior, per document",
     "mutual_information_aggregate_nats": f"I(x;z) over {MOST_SENTENCES:,} sentences at most; at most ln of these",
-    "mutual_information_in_batch_nats": "I(x;z) within batches; at most ln of the batch size",
+    "mutual_information_in_batch_nats": "I(x;z) within batches of like length; at most ln of the batch size",
     "active_units": "dimensions whose posterior mean varies between sentences",
     "latent_dimensions": "of so many",
     "shuffled_z_gap_nats_per_sentence": "what decoding from another sentence's code costs: 0 means z is ignored",

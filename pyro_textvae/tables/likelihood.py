@@ -19,12 +19,13 @@ CODE = "mutual information of text and code (aggregate estimator), nats", "What 
 
 
 class Likelihood(Measure):
-    """NLL by both bounds, KL, mutual information by both estimators, active units."""
+    """NLL by both bounds, KL, what a wrong code costs, mutual information by both estimators, active units."""
 
     titles = {
         NLL: "NLL (IW)",
         "nll_elbo_nats_per_sentence": "NLL (ELBO)",
         "kl_nats_per_sentence": "KL",
+        "shuffled_z_gap_nats_per_sentence": "another's code",
         MI: "MI (aggregate)",
         "mutual_information_in_batch_nats": "MI (in batch)",
         "active_units": "AU",
@@ -47,9 +48,12 @@ class Likelihood(Measure):
         caps = [math.log(min(settings["corpus"]["splits"]["test"], MOST_SENTENCES)), math.log(64)]
         return (
             "Nats a sentence, `</s>` counted. NLL (IW): the importance-weighted bound by "
-            f"{settings['samples']} samples, {in_words(settings['samples'])}. MI has "
-            f"two estimators that do not compare: the aggregate one is at most {caps[0]:.2f}, the "
-            f"one in batches of 64 at most {caps[1]:.2f}. ± is the standard deviation over seeds."
+            f"{settings['samples']} samples, {in_words(settings['samples'])}. "
+            "Another's code: what predicting from the code of another sentence costs, nothing where none is read. "
+            "By it and by the KL, both of valid, goes the verdict: `healthy` says that the code is read, not that it "
+            f"tells much. MI has two estimators that do not compare: the aggregate one is at most {caps[0]:.2f}; the "
+            f"one in batches of 64 is at most {caps[1]:.2f} and, as these are of like length, leaves out what a code "
+            "tells of the length. ± is the standard deviation over seeds."
         )
 
     def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":
