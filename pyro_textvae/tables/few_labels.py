@@ -1,5 +1,6 @@
 """The measure of classification with few labels, by evaluation/classification.py."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ class FewLabels(Measure):
     titles = {
         "kl_nats_per_sentence": "KL",
         "mutual_information_aggregate_nats": "MI (aggregate)",
+        "mutual_information_in_batch_nats": "MI (in batch)",
         MAJORITY: "majority",
         **{accuracy(method, count): f"{method}, {count:,}" for method in METHODS for count in COUNTS},
     }
@@ -63,8 +65,11 @@ class FewLabels(Measure):
         return numbers
 
     def about(self, settings: Mapping[str, Any]) -> str:
+        cap = math.log(min(settings["corpus"]["splits"]["test"], MOST_SENTENCES))
         return (
-            "KL and MI in nats a sentence; accuracies on test in percent, by the number of labels, each over "
+            f"KL and MI in nats a sentence. MI (aggregate) is at most {cap:.2f}; MI in batches of 64 is at most "
+            f"{math.log(64):.2f} and, as these are of like length, leaves out what a code tells of the length. "
+            "Accuracies on test in percent, by the number of labels, each over "
             f"{settings['samples']} labelled subsets of every run. Frozen: logistic regression on the posterior means. "
             "Drawn: on one draw from each posterior in their place, in which no more can be read than the mutual "
             "information; in means of a collapsed posterior a classifier reads what lies far below its noise. "
