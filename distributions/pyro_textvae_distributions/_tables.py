@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -13,11 +14,12 @@ _MADE = SimpleNamespace()
 """What was made, an attribute each: these torch.compile reads when it comes to them, while a dictionary it reads whole
 when it meets the first, and would miss what is made thereafter."""
 _NAMES: dict[tuple[Any, ...], str] = {}
+_NUMBERS = count()
 
 
 def kept(make: Callable[..., T], *arguments: Any) -> T:
     """make(*arguments), made when first asked for, whatever the caller is doing then; arguments are hashable."""
-    if torch.compiler.is_compiling():  # a size that it would leave open is a table's own: its range has one length
+    if torch.compiler.is_compiling():  # which may leave a size open: to ask for the length of its range settles it
         arguments = tuple(len(range(a)) if isinstance(a, int) else a for a in arguments)
     return getattr(_MADE, _name(make, *arguments))
 
@@ -26,8 +28,9 @@ def kept(make: Callable[..., T], *arguments: Any) -> T:
 def _name(make: Callable[..., Any], *arguments: Any) -> str:
     key = (make, *arguments)
     if key not in _NAMES:
-        name = f"table_{len(_NAMES)}"
-        setattr(_MADE, name, _apart(make, *arguments))
+        made = _apart(make, *arguments)
+        name = f"table_{next(_NUMBERS)}"  # of its own, also where two threads make tables at once
+        setattr(_MADE, name, made)
         _NAMES[key] = name
     return _NAMES[key]
 

@@ -6,10 +6,10 @@ Mutual information I(x;z) = E_x E_q(z|x) [log q(z|x) - log q(z)] has two estimat
     in batch    q(z) is the mean over a batch:                   at most ln B    (what lagging's tables hold)
 
 Of a large split the first is over MOST_SENTENCES. The second leaves out what all of a batch have in common: `evaluate`
-takes batches of like length, as the code of lagging does, so that what a code tells of the length is not in it. Both
-draw one z a sentence and count the sentence's own posterior in the mean. log q(z|x) is taken at that z, not in closed
-form: the same in expectation, it holds for every posterior, and never exceeds the cap. With M variables, z is all of
-them together.
+takes batches of like length, where the code of lagging takes those of one length, so that most of what a code tells of
+the length is not in it, the more the larger the split. Both draw one z a sentence and count the sentence's own
+posterior in the mean. log q(z|x) is taken at that z, not in closed form: the same in expectation, it holds for every
+posterior, and never exceeds the cap. With M variables, z is all of them together.
 """
 
 import math

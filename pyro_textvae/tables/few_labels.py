@@ -68,13 +68,13 @@ class FewLabels(Measure):
         cap = math.log(min(settings["corpus"]["splits"]["test"], MOST_SENTENCES))
         return (
             f"KL and MI in nats a sentence. MI (aggregate) is at most {cap:.2f}; MI in batches of 64 is at most "
-            f"{math.log(64):.2f} and, as these are of like length, leaves out what a code tells of the length. "
-            "Accuracies on test in percent, by the number of labels, each over "
+            f"{math.log(64):.2f}, reads low near that and, as these are of like length, leaves out most of what a code "
+            "tells of the length. Accuracies on test in percent, by the number of labels, each over "
             f"{settings['samples']} labelled subsets of every run. Frozen: logistic regression on the posterior means. "
-            "Drawn: on one draw from each posterior in their place, in which no more can be read than the mutual "
-            "information; in means of a collapsed posterior a classifier reads what lies far below its noise. "
+            "Drawn: on one draw from each posterior in their place, which tells no more of a label than the mutual "
+            "information. The means of a collapsed posterior are read without its noise, in which draws lose them. "
             "Fine-tuned: encoder and a linear head trained together. Majority: always the most frequent class. "
-            "± is the standard deviation over subsets and seeds."
+            "± is the standard deviation over subsets and seeds together, of KL and MI over seeds."
         )
 
     def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":

@@ -52,8 +52,8 @@ class Likelihood(Measure):
             "Another's code: what predicting from the code of another sentence costs, nothing where none is read. "
             "By it and by the KL, both of valid, goes the verdict: `healthy` says that the code is read, not that it "
             f"tells much. MI has two estimators that do not compare: the aggregate one is at most {caps[0]:.2f}; the "
-            f"one in batches of 64 is at most {caps[1]:.2f} and, as these are of like length, leaves out what a code "
-            "tells of the length. ± is the standard deviation over seeds."
+            f"one in batches of 64 is at most {caps[1]:.2f}, reads low near that and, as these are of like length, "
+            "leaves out most of what a code tells of the length. ± is the standard deviation over seeds."
         )
 
     def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":
