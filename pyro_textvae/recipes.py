@@ -393,7 +393,7 @@ def lagging_vae(size: Size, block: int = 15, most: int = 99, warm_up: int = 500)
 
 @recipe
 def bn_vae(size: Size, gamma: float = 0.7) -> Recipe:
-    """VAE whose posterior means are batch-normalised: its KL has a floor set by gamma (Zhu et al. 2020)."""
+    """VAE whose posterior means are batch-normalised: its KL's floor is latent * gamma^2 / 2 (Zhu et al. 2020)."""
     return compose(size, posterior=BatchNormGaussian(size.features, size.latent, gamma))
 
 

@@ -526,8 +526,9 @@ class Run:
         draws          classify one draw from q(z|x) in place of its mean, in whose traces a classifier can read what
                        the decoder cannot: with a collapsed posterior draws stay at chance, means may not
 
-        Raises ValueError before anything is fitted: no labels, labels and texts of different lengths, fewer labels
-        than classes, more than sentences, a run without a code. How each method works, and what chooses its settings:
+        Raises ValueError before anything is fitted: no labels, labels and texts of different lengths or in each other's
+        place, texts without a known word, fewer labels than classes, more than sentences, a run without a code. How
+        each method works, and what chooses its settings:
         `evaluation/classification.py`. Source: Zhu et al. 2020, Table 3.
         """
         self._need_code()
@@ -539,7 +540,7 @@ class Run:
                     f"the encoder of this {self.name!r} is told the label {self.told_label!r}, which your texts come "
                     "without: classify by a column of its corpus, or with a run trained without it"
                 )
-            task = classification.Labelled.of_texts(texts, labels, test, self._split)
+            task = classification.Labelled.of_texts(texts, labels, test, self._read_known)
         elif labels is not None or test is not None:
             raise ValueError("labels or a test set came without texts: pass classify(texts, labels), or a column alone")
         else:
@@ -550,7 +551,7 @@ class Run:
                     "code shows nothing: take another column, or a run trained without it"
                 )
         return classification.classify(
-            self.vae, task, self._split, counts=counts, seeds=seeds, fine_tuned=fine_tuned, draws=draws
+            self.vae, task, self._read_known, counts=counts, seeds=seeds, fine_tuned=fine_tuned, draws=draws
         )
 
     def probe_bag_of_words(self, *, passes: int = probes.PASSES, seed: int = 0) -> BagOfWordsProbe:
@@ -707,6 +708,9 @@ class Run:
             data = [" ".join(record.words) for record in records]
         found = self._split(data, labels)
         return found if self.vae.decoder.ordered else self._with_known_words(found)
+
+    def _read_known(self, texts: Sequence[str]) -> Split:
+        return self._with_known_words(self._split(texts))
 
     def _with_known_words(self, split: Split) -> Split:
         """The split. Raises ValueError for texts without any, of which a code says nothing."""

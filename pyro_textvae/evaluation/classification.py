@@ -58,6 +58,9 @@ UPDATES_PER_TURN, MOST_TURNS, PATIENCE = 100, 20, 3
 """Of fine-tuning. A turn is as many passes as make 100 updates: with 100 labels a pass is 7 updates, and some hundreds
 are needed. It ends after three turns in which the loss has not fallen."""
 
+LARGEST_HANDFUL = 10
+"""More labels than this that differ, and more than texts that do, are texts in the place of labels."""
+
 Method = Literal["frozen", "frozen, draws", "fine-tuned"]
 Predict = Callable[[Split], np.ndarray]
 """Class ids (N,) of the sentences of a split."""
@@ -128,10 +131,20 @@ def _labelled(
 ) -> tuple[Split, list[Hashable]]:
     """Sentences, and the labels as Python's own values, None where missing."""
     texts = texts if isinstance(texts, str) else list(texts)  # the one string is for `read` to refuse
+    names: list[Any] = [
+        label.item() if isinstance(label, np.generic | Tensor) else label
+        for label in (() if labels is None else labels)
+    ]
+    if all(isinstance(each, str) for each in (*texts, *names)):
+        different, of_texts = len(set(names)), len(set(texts))
+        if different > max(of_texts, LARGEST_HANDFUL):
+            raise ValueError(
+                f"there are {different:,} different labels, and {of_texts:,} different texts: texts come first, as in "
+                "classify(texts, labels)"
+            )
     split = read(texts)
     if labels is None:
         raise ValueError("texts came without labels: pass classify(texts, labels), a label a text")
-    names: list[Any] = [label.item() if isinstance(label, np.generic | Tensor) else label for label in labels]
     if len(names) != len(texts):
         raise ValueError(f"{len(names)} labels came for {len(texts)} texts: give one a text, None where it is missing")
     return split, [None if name != name else name for name in names]  # a table's missing value is NaN

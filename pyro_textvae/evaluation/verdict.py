@@ -257,7 +257,9 @@ def _dispersed(metrics: Mapping[str, float], settings: Settings) -> Verdict | No
 
 
 def _healthy(metrics: Mapping[str, float], settings: Settings) -> Verdict:
-    reasons = [f"KL is {metrics['kl_nats_per_sentence']:.2f} nats a sentence"]
+    floor = metrics.get("kl_floor_nats_per_sentence")
+    kept = f", where training holds {floor:.2f} by construction" if floor is not None else ""
+    reasons = [f"KL is {metrics['kl_nats_per_sentence']:.2f} nats a sentence{kept}"]
     gap, noise, shown_gap = _gap(metrics)
     if gap is not None:
         reads = "it reads the code" if gap >= noise else "too few sentences to say whether it reads the code"

@@ -34,7 +34,16 @@ from pyro_textvae.tables.shi2020 import SHI2020_DIALOG, SHI2020_PTB
 from pyro_textvae.tables.xu2018 import XU2018_CONCENTRATIONS, XU2018_PTB, XU2018_YELP
 from pyro_textvae.tables.xu2018_20ng import XU2018_20NG
 from pyro_textvae.tables.zhu2020 import ZHU2020, ZHU2020_LABELS
-from pyro_textvae.training import MEASUREMENT, Diverged, Training, device_of, sorted_options, train, with_labels
+from pyro_textvae.training import (
+    MEASUREMENT,
+    Diverged,
+    Training,
+    device_of,
+    options_of,
+    sorted_options,
+    train,
+    with_labels,
+)
 
 KNOWN = (
     ZHU2020,
@@ -308,13 +317,29 @@ def _plan(
     training = Training(**{name: given[name] for name in ("batch_size", "epochs", "batching") if name in given})
     batches = Batches(corpus.splits["train"], training.batch_size, batching=training.batching)
     updates = training.epochs * len(batches)
-    own = {row.name: {"recipe": row.recipe} | row.given(updates) | asked.cap(row.recipe) for row in chosen}
+    every = {row.name: {"recipe": row.recipe} | row.given(updates) | asked.cap(row.recipe) for row in which.rows}
+    for name in settings:
+        if owners := _all_have_their_own(name, every):
+            raise ValueError(
+                f"{name}={settings[name]!r} was asked for, but every row of table {which.name!r} that has {name!r} has "
+                f"its own ({', '.join(f'{row} {value!r}' for row, value in owners.items())}): leave it out, or train "
+                "the recipe by itself"
+            )
+    own = {row.name: every[row.name] for row in chosen}
     summary = corpus.summary()
     about = {name: summary[name] for name in ("name", "sha256", "splits", "vocabulary_size")}
     plan = Plan(which.name, budget, protocol, samples, about, shared, own)
     for row in chosen:
         _check(row, corpus, plan.options(row))
     return plan
+
+
+def _all_have_their_own(name: str, every: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What each row has of an option that no row would take from outside; none where one would."""
+    owners = {row: own[name] for row, own in every.items() if name in own}
+    others = {own["recipe"] for own in every.values() if name not in own}
+    taken = any(name in known for recipe in others & set(recipes()) for known in options_of(recipe).values())
+    return {} if taken else owners
 
 
 def _check(row: Row, corpus: Corpus, options: dict[str, Any]) -> None:

@@ -84,6 +84,8 @@ def test_the_classifier_predicts_texts(informative: Run):
     predicted = found.predict(test.texts(corpus.vocabulary))
     right = [corpus.label_names["topic"][i] for i in test.labels["topic"]]
     assert np.mean([a == b for a, b in zip(predicted, right, strict=True)]) == found.accuracies[100][0]
+    with pytest.raises(ValueError, match="have no word that the run's vocabulary knows"):
+        found.predict(["xyzzy plugh"])
 
 
 # What it leaves alone, and what it depends on.
@@ -290,6 +292,9 @@ def test_several_runs_are_rows_and_numbers_of_labels_are_columns():
         ("w1", ["theme0"], {}, "one string came where a list of texts was expected"),
         ([], [], {}, "an empty list came"),
         ([1], ["theme0"], {}, "text 0 is int 1, but texts are strings"),
+        ([*some_texts()[:-1], "xyzzy plugh"], THEMES, {}, "1 of 120 texts have no word.* such as number 120"),
+        (some_texts(), THEMES, {"test": (["xyzzy"], ["theme0"])}, "1 of 1 texts have no word"),
+        (THEMES, some_texts(), {}, "different labels, and 3 different texts: texts come first"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

@@ -389,6 +389,10 @@ def test_a_table_is_not_resumed_on_another_corpus(made: Result, data: Path, tmp_
         ({"seeds": 0}, "seeds=0"),
         ({"samples": 0}, "samples=0"),
         ({"hiden": 3}, "row 'LM': 'lstm_lm' has no option 'hiden' (did you mean 'hidden'?)"),
+        (
+            {"beta": 0.7},
+            "beta=0.7 was asked for, but every row of table 'tiny' that has 'beta' has its own (β-VAE (0.4) 0.4)",
+        ),
         ({"epochs": 0}, "'epochs' is 0"),
         ({"hidden": 0}, "'hidden' is 0"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
