@@ -128,7 +128,11 @@ def accuracy_by_labels(panels: Mapping[str, Mapping[str, Points]], majority: flo
         axes.set_axisbelow(True)
     every[0].set_ylabel("accuracy, percent", fontsize=9.5, color=INK)
     figure.legend(*every[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8.5)
-    header(figure, "What a few labels find in the code", about + "; bars: standard deviation over labelled subsets")
+    header(
+        figure,
+        "What a few labels find in the code",
+        about + "; bars: standard deviation over labelled subsets and seeds",
+    )
     return figure
 
 
