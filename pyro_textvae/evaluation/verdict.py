@@ -97,8 +97,11 @@ def judge(metrics: Mapping[str, float], settings: Settings | None = None) -> Ver
 
 
 def train_longer(losses: Sequence[float]) -> str:
-    """Advice, where the last of the validation losses, nats a sentence after each epoch, was still falling; or ""."""
-    if len(losses) < 2 or losses[-1] > min(losses):
+    """Advice, where the last of the validation losses, nats a sentence after each epoch, was still falling, or where
+    one is all there is; or ""."""
+    if len(losses) == 1:
+        return "train longer: a single epoch does not show whether the loss still falls"
+    if not losses or losses[-1] > min(losses):
         return ""
     gain = losses[-2] - losses[-1]
     share = gain / abs(losses[-2]) if losses[-2] else 0.0
