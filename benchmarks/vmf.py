@@ -124,6 +124,16 @@ def arm(contender: Contender, batch: int, dimension: int, *, backward: bool, com
     return Arm(contender.name, step, lambda: None)
 
 
+def repeats(arm: Arm) -> int:
+    """How many of its steps make one measurement."""
+    return max(1, round(SECONDS_OF_A_STEP / (arm.seconds(10) / 10)))
+
+
+def microseconds(arm: Arm, times: int) -> float:
+    """Of one of its steps: the least of five measurements."""
+    return 1e6 * min(arm.seconds(times) for _ in range(5)) / times
+
+
 @dataclass(frozen=True)
 class Result:
     what: str
@@ -136,7 +146,7 @@ class Result:
 def measured(batch: int, dimension: int, pairs: int, *, backward: bool) -> Result:
     us = arm(ours(dimension), batch, dimension, backward=backward)
     us.seconds(3)
-    times = max(1, round(SECONDS_OF_A_STEP / (us.seconds(10) / 10)))
+    times = repeats(us)
     ratios = []
     number = arm(ours_of_a_number(dimension), batch, dimension, backward=backward)
     number.seconds(3)
@@ -151,7 +161,7 @@ def measured(batch: int, dimension: int, pairs: int, *, backward: bool) -> Resul
     ratios += [paired(number, normal(dimension))]
     ratios += [paired(us, contender) for contender in peers(dimension)]
     what = "draw, KL, backward" if backward else "draw"
-    return Result(what, batch, dimension, 1e6 * min(us.seconds(times) for _ in range(5)) / times, ratios)
+    return Result(what, batch, dimension, microseconds(us, times), ratios)
 
 
 def compiled_step(batch: int, dimension: int, pairs: int) -> str:
@@ -161,12 +171,12 @@ def compiled_step(batch: int, dimension: int, pairs: int) -> str:
     plain = arm(ours(dimension), batch, dimension, backward=True)
     for each in (us, other, plain):
         each.seconds(3)
-    times = max(1, round(SECONDS_OF_A_STEP / (us.seconds(10) / 10)))
+    times = repeats(us)
     ratios = [
         measure.paired(name, first, second, [times] * pairs)
         for name, first, second in (("over Normal", other, us), ("over ours as it comes", plain, us))
     ]
-    return measure.row([batch, dimension, f"{1e6 * min(us.seconds(times) for _ in range(5)) / times:.0f}", *ratios])
+    return measure.row([batch, dimension, f"{microseconds(us, times):.0f}", *ratios])
 
 
 def over_noise(batch: int, dimension: int, pairs: int) -> str:
@@ -176,7 +186,7 @@ def over_noise(batch: int, dimension: int, pairs: int) -> str:
     contenders = [arm(contender, batch, dimension, backward=False) for contender in draws]
     for each in (noise, *contenders):
         each.seconds(3)
-    times = max(1, round(SECONDS_OF_A_STEP / (contenders[0].seconds(10) / 10)))
+    times = repeats(contenders[0])
     ratios = [measure.paired(each.name, noise, each, [times] * pairs) for each in contenders]
     return measure.row([batch, dimension, *ratios])
 

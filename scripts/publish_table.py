@@ -47,7 +47,7 @@ def commands(settings: dict[str, Any], output: Path, seeds: dict[str, int]) -> l
 def seeds_of(output: Path) -> dict[str, int]:
     """How many runs each trained row of a table has."""
     with (output / "table.csv").open(encoding="utf-8", newline="") as file:
-        return {row["row"]: int(row["seeds"]) for row in csv.DictReader(file) if row["seeds"] not in ("", "0")}
+        return {row["row"]: int(row["seeds"]) for row in csv.DictReader(file) if row["seeds"] != "0"}
 
 
 def publish(output: Path, name: str, folder: Path) -> list[Path]:

@@ -110,6 +110,13 @@ def train_longer(losses: Sequence[float]) -> str:
     return f"train longer: the loss was still falling, by {gain:.2f} nats a sentence ({share:.1%}) in the last epoch"
 
 
+def _kl(metrics: Mapping[str, float]) -> str:
+    """In words, with its floor where there is one: on text that was not trained on it may lie a little below."""
+    floor = metrics.get("kl_floor_nats_per_sentence")
+    kept = f", where training holds {floor:.2f} by construction" if floor is not None else ""
+    return f"KL is {metrics['kl_nats_per_sentence']:.2f} nats a sentence{kept}"
+
+
 def _gap(metrics: Mapping[str, float]) -> tuple[float | None, float, str]:
     """What the code of another sentence costs, its noise (two standard errors), and in words, with the standard error
     where sentences are too few to tell it from nothing."""
@@ -137,11 +144,9 @@ def _posterior(metrics: Mapping[str, float], settings: Settings) -> Verdict | No
             _raise_the_kl(metrics, settings),
         )
     if ignored:
-        floor = metrics.get("kl_floor_nats_per_sentence")
-        kept = f", at least {floor:.2f} of them by construction" if floor is not None else ""
         return Verdict(
             "posterior collapse",
-            (ignored, f"KL is {kl:.2f} nats a sentence{kept}, paid for a code that is not read"),
+            (ignored, f"{_kl(metrics)}, paid for a code that is not read"),
             _have_the_code_read(metrics, settings),
         )
     return None
@@ -260,9 +265,7 @@ def _dispersed(metrics: Mapping[str, float], settings: Settings) -> Verdict | No
 
 
 def _healthy(metrics: Mapping[str, float], settings: Settings) -> Verdict:
-    floor = metrics.get("kl_floor_nats_per_sentence")
-    kept = f", where training holds {floor:.2f} by construction" if floor is not None else ""
-    reasons = [f"KL is {metrics['kl_nats_per_sentence']:.2f} nats a sentence{kept}"]
+    reasons = [_kl(metrics)]
     gap, noise, shown_gap = _gap(metrics)
     if gap is not None:
         reads = "it reads the code" if gap >= noise else "too few sentences to say whether it reads the code"

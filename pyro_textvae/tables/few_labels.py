@@ -1,6 +1,5 @@
 """The measure of classification with few labels, by evaluation/classification.py."""
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ from pyro_textvae.evaluation import classification
 from pyro_textvae.evaluation.classification import COUNTS, Labelled
 from pyro_textvae.evaluation.collapse import MOST_SENTENCES
 from pyro_textvae.run import Run
+from pyro_textvae.tables.likelihood import about_information
 from pyro_textvae.tables.rows import Found, Measure
 
 if TYPE_CHECKING:
@@ -65,11 +65,9 @@ class FewLabels(Measure):
         return numbers
 
     def about(self, settings: Mapping[str, Any]) -> str:
-        cap = math.log(min(settings["corpus"]["splits"]["test"], MOST_SENTENCES))
         return (
-            f"KL and MI in nats a sentence. MI (aggregate) is at most {cap:.2f}; MI in batches of 64 is at most "
-            f"{math.log(64):.2f}, reads low near that and, as these are of like length, leaves out most of what a code "
-            "tells of the length. Accuracies on test in percent, by the number of labels, each over "
+            f"KL and MI in nats a sentence. {about_information(settings)} "
+            "Accuracies on test in percent, by the number of labels, each over "
             f"{settings['samples']} labelled subsets of every run. Frozen: logistic regression on the posterior means. "
             "Drawn: on one draw from each posterior in their place, which tells no more of a label than the mutual "
             "information. The means of a collapsed posterior are read without its noise, in which draws lose them. "

@@ -18,6 +18,16 @@ NLL, MI = "nll_importance_tempered_nats_per_sentence", "mutual_information_aggre
 CODE = "mutual information of text and code (aggregate estimator), nats", "What the code tells, and what it costs"
 
 
+def about_information(settings: Mapping[str, Any]) -> str:
+    """What the columns of mutual information are, in words."""
+    cap = math.log(min(settings["corpus"]["splits"]["test"], MOST_SENTENCES))
+    return (
+        f"MI has two estimators that do not compare: the aggregate one is at most {cap:.2f}; the one in batches of 64 "
+        f"is at most {math.log(64):.2f}, reads low near that and, as these are of like length, leaves out most of what "
+        "a code tells of the length."
+    )
+
+
 class Likelihood(Measure):
     """NLL by both bounds, KL, what a wrong code costs, mutual information by both estimators, active units."""
 
@@ -45,15 +55,12 @@ class Likelihood(Measure):
         return {name: test[name] for name in self.titles if name in test}
 
     def about(self, settings: Mapping[str, Any]) -> str:
-        caps = [math.log(min(settings["corpus"]["splits"]["test"], MOST_SENTENCES)), math.log(64)]
         return (
             "Nats a sentence, `</s>` counted. NLL (IW): the importance-weighted bound by "
             f"{settings['samples']} samples, {in_words(settings['samples'])}. "
             "Another's code: what predicting from the code of another sentence costs, nothing where none is read. "
             "By it and by the KL, both of valid, goes the verdict: `healthy` says that the code is read, not that it "
-            f"tells much. MI has two estimators that do not compare: the aggregate one is at most {caps[0]:.2f}; the "
-            f"one in batches of 64 is at most {caps[1]:.2f}, reads low near that and, as these are of like length, "
-            "leaves out most of what a code tells of the length. ± is the standard deviation over seeds."
+            f"tells much. {about_information(settings)} ± is the standard deviation over seeds."
         )
 
     def picture(self, found: Found, groups: Mapping[str, str], about: str) -> "Figure | None":
