@@ -235,8 +235,8 @@ def exactness(dimension: int, concentration: float, draws: int) -> Iterator[str]
 
 def setting_up(dimension: int) -> str:
     """Milliseconds of CPU time to make a dimension's tables, once in a process."""
-    _tables._NAMES.clear()
-    k, z = torch.ones((), dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    _tables._made.cache_clear()
+    k, z = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     began = time.process_time()
     _bessel.kl_to_uniform(k, dimension)
     between = time.process_time()

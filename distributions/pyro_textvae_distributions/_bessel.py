@@ -40,13 +40,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_textvae_distributions._tables import kept, recent
+from pyro_textvae_distributions._tables import kept, recent, recorded, transformed, unrecorded
 
 # The expansion in 1/order is used from this order upwards, where the terms below leave an error under 1e-19.
 _DEBYE_ORDER = 60
 _DEBYE_TERMS = 14
-# Chebyshev terms that leave coefficients under 1e-16: (smallest dimension, terms).
-_TERMS = ((50, 26), (16, 32), (9, 38), (7, 42), (5, 48), (4, 54), (3, 60), (2, 74))
+# Chebyshev terms: (smallest dimension, terms that leave 1e-10 for float32, and coefficients under 1e-16 for float64).
+_TERMS = ((50, 16, 26), (16, 18, 32), (9, 21, 38), (7, 23, 42), (5, 26, 48), (4, 29, 54), (3, 33, 60), (2, 39, 74))
 # Newton's steps to the last digits from an approximation that is off by up to a fifth.
 _NEWTON_STEPS = 7
 
@@ -54,9 +54,15 @@ LARGEST_CONCENTRATION = 1e150
 """Its square is the largest that float64 holds with room to spare."""
 
 
+_LARGEST = {
+    dtype: min(torch.finfo(dtype).max, LARGEST_CONCENTRATION)
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+}
+
+
 def largest(dtype: torch.dtype) -> float:
     """The largest concentration in `dtype`."""
-    return min(torch.finfo(dtype).max, LARGEST_CONCENTRATION)
+    return _LARGEST[dtype]
 
 
 def in_range(k: Tensor) -> Tensor:
@@ -106,7 +112,7 @@ def kl_to_uniform(k: Tensor, dimension: int, dtype: torch.dtype = torch.float64)
     """KL, nats, rounded to `dtype`."""
 
     def formula(k: Tensor) -> tuple[Tensor, ...]:
-        at = _Point(k, dimension)
+        at = _Point(k, dimension, dtype)
         return at.kl_to_uniform, at.kl_slope
 
     return _with_derivatives(formula, lambda k: (_Point(k, dimension).kl_slope,), (k,), dtype)
@@ -207,15 +213,16 @@ def _gauss_legendre(nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:
 class _Point:
     """The formulas of the module's docstring at one concentration; plain operations, which autograd can follow.
 
-    On a batch of 32 an operation costs what it costs to call it, so few are used.
+    On a batch of 32 an operation costs what it costs to call it, less with a tensor than with a number: so few are
+    used, and constants are tensors. `precision` is that to which results will be rounded: fewer terms do for float32.
     """
 
-    def __init__(self, k: Tensor, dimension: int) -> None:
-        table = kept(_table_on, dimension, k.device)
-        self.k, self.dimension = in_range(k), dimension
-        self.t = self.k / dimension
+    def __init__(self, k: Tensor, dimension: int, precision: torch.dtype = torch.float64) -> None:
+        table = kept(_table_on, dimension, precision, k.device)
+        self.k, self.dimension, self.half_degree = in_range(k), dimension, table.half_degree
+        self.t = self.k * table.share
         self.s = torch.hypot(self.t, table.half)
-        self.h = self.s + 0.5
+        self.h = self.s + table.half
         self.v = self.t / self.h
         angle = torch.atan2(self.v, self.h.rsqrt())  # asin(v), as v^2 + 1/h = 1; with a slope also where v rounds to 1
         polynomials = torch.cos(angle.unsqueeze(-1) * table.twice_the_order)
@@ -239,7 +246,7 @@ class _Point:
 
     @property
     def kl_to_uniform(self) -> Tensor:
-        growth = torch.log1p(self.t * self.v) * ((self.dimension - 1) / 2)
+        growth = torch.special.xlog1py(self.half_degree, self.t * self.v)
         return torch.addcmul(growth, self.v * self.v, self.c)
 
     @property
@@ -258,10 +265,8 @@ def _with_derivatives(
 
     `formula` gives the value and its derivatives at those, and `rule` the derivatives as functions to be derived.
     """
-    # torch.func needs a Function that torch.compile refuses, and that takes five times as long to call. That PyTorch
-    # has no public name for "am I inside a transform" is why a private one is asked; Function.apply asks the same.
-    transformed = torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling()
-    function = _OfTransforms if transformed else _Of
+    # torch.func needs a Function that torch.compile refuses, and that takes five times as long to call.
+    function = _OfTransforms if transformed() and not torch.compiler.is_compiling() else _Of
     return function.apply(formula, rule, dtype, *at)  # pyright: ignore[reportReturnType]
 
 
@@ -273,13 +278,11 @@ class _Of(torch.autograd.Function):
         ctx: Any, formula: Any, rule: Any, dtype: torch.dtype, first: Tensor, second: Tensor | None = None
     ) -> Tensor:
         ctx.rule = rule
-        if second is None:
-            value, in_first = formula(first)
-            ctx.save_for_backward(first, in_first.to(dtype))
-        else:
-            value, in_first, in_second = formula(first, second)
-            ctx.save_for_backward(first, second, in_first.to(dtype), in_second.to(dtype))
-        return value.to(dtype)
+        at = (first,) if second is None else (first, second)
+        with unrecorded():
+            value, *derivatives = formula(*at)
+        ctx.save_for_backward(*at, *[recorded(d, dtype) for d in derivatives])
+        return recorded(value, dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -325,18 +328,33 @@ class _Table(NamedTuple):
     twice_the_order: Tensor
     """(terms,): 0, 2, 4 ..."""
     half: Tensor
-    """(): 1/2, for functions that take no number."""
+    share: Tensor
+    half_degree: Tensor
+    """() each: 1/2, 1/d and (d - 1)/2."""
 
 
-def _table_on(dimension: int, device: torch.device) -> _Table:
+def _table_on(dimension: int, precision: torch.dtype, device: torch.device) -> _Table:
+    single, _ = _terms(dimension)
+    if precision == torch.float32:
+        whole = kept(_table_on, dimension, torch.float64, device)
+        return whole._replace(coefficients=whole.coefficients[:single], twice_the_order=whole.twice_the_order[:single])
     coefficients = torch.tensor(_table(dimension), dtype=torch.float64, device=device)
     order = torch.arange(len(coefficients), dtype=torch.float64, device=device)
-    return _Table(coefficients, 2 * order, torch.full((), 0.5, dtype=torch.float64, device=device))
+    constants = (
+        torch.full((), c, dtype=torch.float64, device=device) for c in (1 / 2, 1 / dimension, (dimension - 1) / 2)
+    )
+    return _Table(coefficients, 2 * order, *constants)
+
+
+def _terms(dimension: int) -> tuple[int, int]:
+    """For float32 and for float64."""
+    single, double = next(terms for smallest, *terms in _TERMS if dimension >= smallest)
+    return single, double
 
 
 def _table(dimension: int) -> list[list[float]]:
     """Chebyshev coefficients of f, g and c in 1 - 2v^2 = cos(2 asin(v)): a row a term, a column a function."""
-    terms = next(count for smallest, count in _TERMS if dimension >= smallest)
+    _, terms = _terms(dimension)
     cosine = [_cosine(m, terms) for m in range(4 * terms)]
     odd = range(1, 2 * terms, 2)
     with localcontext() as context:

@@ -10,10 +10,10 @@ because e is a smooth function of z and of x = exp(-y0) on all of [-8.6, 8.6] x 
 distribution, x = 0 the limit of large k, where exp(-2e) is a Gamma variable. Normal draws in float64 do not
 leave that interval: the largest that a 53-bit uniform number makes is 8.57.
 
-What is wanted of y is sinh(y), the cotangent of the angle, and dy/dk at fixed z, the implicit gradient (Figurnov et
-al. 2018). Both are a smooth function over one of k,
+What is wanted of y is sinh(y), the cotangent of the angle, and -dy/dk at fixed z, the implicit gradient (Figurnov et
+al. 2018) of the angle over its sine. Both are a smooth function over one of k,
 
-    sinh(y) = (exp(e) - x^2 exp(-e)) / 2x            dy/dk = (1 - x de/dx) / ((d-1) cosh(2 y0)),
+    sinh(y) = (exp(e) - x^2 exp(-e)) / 2x            -dy/dk = (x de/dx - 1) / ((d-1) cosh(2 y0)),
 
 and these functions are what is tabulated: the rectangle is cut into equal cells, on each of which either is a
 polynomial in both variables.
@@ -50,16 +50,16 @@ _CONCENTRATIONS_AT_ONCE = 128  # so that a build takes some 30 MB
 def draw_cotangent(
     concentration: Tensor, z: Tensor, dimension: int, precision: torch.dtype, *, with_rate: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """sinh(y) at the standard normal draws z and, if asked for, dy/dk there: float64, of the shape of z.
+    """sinh(y) at the standard normal draws z (..., 1) and, if asked for, -dy/dk there: float64, of the shape of z.
 
-    `concentration` is float64, at least 0 and of a shape that broadcasts to z's. `precision`, float32 or float64, is
-    that of what is made of sinh(y): for the first, shorter polynomials do.
+    Both are float64, the concentration at least 0 and of a shape that broadcasts to z's. `precision`, float32 or
+    float64, is that of what is made of sinh(y): for the first, shorter polynomials do.
     """
     table = kept(_table_on, dimension, precision, z.device)
     root, x = _of_mode(concentration, table)
-    both = torch.stack((x if x.shape == z.shape else x.expand(z.shape), z), -1)
+    both = torch.cat((x if x.shape == z.shape else x.expand(z.shape), z), -1)
     position = torch.addcmul(table.shift, both, table.scale)
-    cell, powers = _cell_and_powers(position if z.dim() == 1 else position.view(-1, 2), table)
+    cell, powers = _cell_and_powers(position.view(-1, 2), table)
     cell_of_x, cell_of_z = cell.unbind(-1)
     # The index alone is made safe: a NaN stays one in the powers, and so in the draw.
     index = torch.add(cell_of_z, cell_of_x, alpha=table.cells).clamp_(0, table.cells**2 - 1)
@@ -68,7 +68,7 @@ def draw_cotangent(
     in_x = torch.bmm(polynomials.index_select(0, index), of_z)  # z is put in
     if not with_rate:
         return torch.bmm(in_x.mT, of_x).view(z.shape).div_(x), None
-    over_x, over_root = torch.bmm(in_x.view(len(in_x), 2, -1), of_x).view(*z.shape, 2).unbind(-1)
+    over_x, over_root = torch.bmm(in_x.view(len(in_x), 2, -1), of_x).view(*z.shape[:-1], 2, 1).unbind(-2)
     return over_x / x, over_root / root
 
 
@@ -76,7 +76,7 @@ def draw_cotangent_of_number(concentration: float, z: Tensor, dimension: int, pr
     """sinh(y) as above where all draws share a plain number, for which the polynomials in z alone are remembered."""
     row = recent(_row_on, concentration, dimension, precision, z.device)
     table = kept(_table_on, dimension, precision, z.device)
-    cell, of_z = _cell_and_powers(torch.add(table.shift[1], z, alpha=table.cells / (2 * REACH)), table)
+    cell, of_z = _cell_and_powers(torch.addcmul(table.shift[1:], z, table.scale[1:]), table)
     return (row[cell] * of_z).sum((-2, -1))
 
 
@@ -113,7 +113,7 @@ class _Table(NamedTuple):
     cells: int
     with_rates: Tensor
     """(cells^2, 2P, P): coefficients, in the offsets from the middle of a cell, x first, of two functions: sinh(y) and
-    dy/dk, the one times x and the other times `root`, which are those of `_of_mode`."""
+    -dy/dk, the one times x and the other times `root`, which are those of `_of_mode`."""
     cotangents: Tensor
     """(cells^2, P, P): those of the first."""
     first: Tensor
@@ -162,7 +162,7 @@ def _polynomials(dimension: int, cells: int, count: int) -> Tensor:
     slope[:, 1:] = vandermonde[:, :-1] * torch.arange(1, count) * cells / _LARGEST_X
     in_x = torch.einsum("ij,cjdk->cidk", slope @ to_coefficients, e)
     cotangent = (e.exp() - x.square() * (-e).exp()) / (2 * math.sqrt(half_degree))
-    rate = (1 - x * in_x) / 2
+    rate = (x * in_x - 1) / 2
     values = torch.stack((cotangent, rate)).permute(1, 3, 0, 2, 4)  # cell of x and of z, function, node of x and of z
     return (to_coefficients @ values @ to_coefficients.T).reshape(cells * cells, 2 * count, count)
 

@@ -18,7 +18,7 @@ from pyro_textvae_distributions._sphere import (
     refuse_off_sphere,
     refuse_where,
 )
-from pyro_textvae_distributions._tables import recent
+from pyro_textvae_distributions._tables import recent, recorded, unrecorded
 from pyro_textvae_distributions.hyperspherical_uniform import HypersphericalUniform
 
 _BLOCK = 1 << 16  # numbers made at a time of a large batch of draws
@@ -223,7 +223,7 @@ class VonMisesFisher(TorchDistribution):
         return at_mode.to(self.loc.dtype) - self.concentration * distance.square() / 2
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
-        shape = self._extended_shape(torch.Size(sample_shape))
+        shape = self._extended_shape(torch.Size(sample_shape)) if sample_shape else self.loc.shape
         k, loc = self._given, self.loc
         if not torch.is_grad_enabled():
             return _draw(loc, k, self._number, shape, with_rate=False)[0]
@@ -286,30 +286,38 @@ def _expanded(x: Tensor, shape: torch.Size) -> Tensor:
     return x if x.shape == shape else x.expand(shape)
 
 
+def _summed(x: Tensor, shape: torch.Size) -> Tensor:
+    """x.sum_to_size(shape), not called where it is x."""
+    return x if x.shape == shape else x.sum_to_size(shape)
+
+
 def _draw(
     loc: Tensor, k: Tensor, number: float | None, shape: torch.Size, *, with_rate: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Draws x (..., D) of `shape` and, if asked for, the rates (...) of dx/dk = rate (loc - (loc . x) x).
+    """Draws x (..., D) of `shape` and, if asked for, the rates (..., 1) of dx/dk = rate ((loc . x) x - loc).
 
     loc (..., D) and k (...) broadcast with the draws; `number` is k where that is a plain number.
     """
-    dimension, x = shape[-1], loc.new_empty(shape)
-    z = torch.randn(shape[:-1], dtype=torch.float64, device=loc.device)
-    if number is None:
-        cotangent, rate = draw_cotangent(radial.in_range(k), z, dimension, loc.dtype, with_rate=with_rate)
-    else:
-        cotangent, rate = draw_cotangent_of_number(number, z, dimension, loc.dtype), None
-    for block in _blocks(x, _expanded(loc, shape), cotangent.unsqueeze(-1)):
-        _fill(*block)
-    return x, rate
+    loc = _expanded(loc, shape)
+    x = torch.empty_like(loc, memory_format=torch.contiguous_format)
+    with unrecorded():
+        k = radial.in_range(k).unsqueeze(-1)
+        z = torch.randn_like(_expanded(k, torch.Size((*shape[:-1], 1))))
+        if number is None:
+            cotangent, rate = draw_cotangent(k, z, shape[-1], loc.dtype, with_rate=with_rate)
+        else:
+            cotangent, rate = draw_cotangent_of_number(number, z, shape[-1], loc.dtype), None
+        for block in _blocks(x, loc, cotangent):
+            _fill(*block)
+    return x, None if rate is None else recorded(rate, x.dtype)
 
 
 def _blocks(x: Tensor, *others: Tensor) -> Iterable[tuple[Tensor, ...]]:
     """All of the tensors, which have equal batch axes, in blocks that stay in the processor's cache if x (..., D) is
-    large: that takes half the time.
+    large: that takes half the time. torch.compile goes through memory once anyway.
     """
-    if x.is_cuda or x.numel() <= 2 * _BLOCK or x.dim() == 1:
-        return [(x, *others)]
+    if x.is_cuda or torch.compiler.is_compiling() or x.numel() <= 2 * _BLOCK or x.dim() == 1:
+        return ((x, *others),)
     rows = max(1, _BLOCK * len(x) // x.numel())
     return zip(*(tensor.split(rows) for tensor in (x, *others)), strict=True)
 
@@ -358,16 +366,15 @@ def _pull_back(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor | None]:
     loc, rate, x = ctx.saved_tensors
     of_loc = torch.empty_like(x)
     parts = [_turn_back(*block) for block in _blocks(x, _expanded(loc, x.shape), g, of_loc)]
-    towards = parts[0] if len(parts) == 1 else torch.cat(parts)
-    of_k = None if rate is None else towards.squeeze(-1).mul_(rate).sum_to_size(ctx.shape_of_k)
-    return of_loc.sum_to_size(loc.shape), of_k
+    away = parts[0] if len(parts) == 1 else torch.cat(parts)
+    of_k = None if rate is None else _summed(away.mul_(rate).squeeze(-1), ctx.shape_of_k)
+    return _summed(of_loc, loc.shape), of_k
 
 
 def _turn_back(x: Tensor, loc: Tensor, g: Tensor, of_loc: Tensor) -> Tensor:
-    """Of a gradient g in draws x: put that in loc in `of_loc`, and return g . (loc - (loc . x) x), (..., 1)."""
-    along, cosine = _dot(g, loc), _dot(x, loc)
-    torch.mul(g, cosine, out=of_loc).addcmul_(along, x, value=-1)
-    return torch.addcmul(along, cosine, _dot(g, x), value=-1)
+    """Of a gradient g in draws x: put that in loc in `of_loc`, and return g . ((loc . x) x - loc), (..., 1)."""
+    torch.mul(g, _dot(x, loc), out=of_loc).addcmul_(_dot(g, loc), x, value=-1)
+    return _dot(of_loc, x)
 
 
 @register_kl(VonMisesFisher, VonMisesFisher)

@@ -16,14 +16,13 @@ from pyro.distributions import Categorical
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from pyro.optim import ClippedAdam  # pyright: ignore[reportAttributeAccessIssue]
 from pyro_textvae_distributions import _bessel as radial
-from pyro_textvae_distributions._quantile import draw_cotangent
 from pyro_textvae_distributions._sphere import log_sphere_area
 from torch import Tensor
 from torch.autograd import gradcheck
 from torch.distributions import MixtureSameFamily, constraints, kl_divergence
 from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
-from vmf_accuracy import DENSITY_DIMENSIONS, of_float32_density
+from vmf_accuracy import DENSITY_DIMENSIONS, of_float32_density, quantile
 
 from pyro_textvae.distributions import HypersphericalUniform, VonMisesFisher
 
@@ -242,10 +241,7 @@ def test_a_draw_is_its_quantile_and_moves_with_the_concentration_as_that_does(
     dimension: int, k: float, z: float, deficit: float, expected: float
 ):
     for precision, accuracy in ((torch.float64, 1e-12), (torch.float32, 2e-7)):
-        at = torch.tensor(k).double(), torch.tensor(z).double()
-        cotangent, rate = draw_cotangent(*at, dimension, precision, with_rate=True)
-        assert rate is not None
-        y = cotangent.asinh()
+        y, rate = quantile(k, torch.tensor(z, dtype=torch.float64), dimension, precision)
         assert (2 / (1 + torch.exp(2 * y))).item() == pytest.approx(deficit, rel=accuracy)
         assert (rate / torch.cosh(y).square()).item() == pytest.approx(expected, rel=10 * accuracy)
 
@@ -383,6 +379,21 @@ def test_what_is_remembered_of_a_number_serves_outside_the_mode_that_first_asked
         step()
     (gradient,) = torch.autograd.grad(step(), loc)
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("concentration", [4.5, torch.tensor([4.5, 2.0])])
+def test_whatever_comes_of_it_may_be_saved_for_a_backward_pass(dtype: torch.dtype, concentration: Tensor | float):
+    loc = unit(6, 2).to(dtype)
+    k = concentration.to(dtype).requires_grad_() if isinstance(concentration, Tensor) else concentration
+    q, other = VonMisesFisher(loc.clone().requires_grad_(), k), HypersphericalUniform(6, dtype=dtype)
+    with torch.no_grad():
+        unrecorded = (q.rsample(), kl_divergence(q, other), q.entropy(), q.mean, q.variance, q.log_prob(loc))
+    recorded = (q.sample((3,)), q.rsample(), q.rsample((3,)), kl_divergence(q, other), q.entropy(), q.log_normalizer)
+    for x in (*unrecorded, *recorded, q.variance, q.log_prob(loc)):
+        weight = torch.ones_like(x.detach()).requires_grad_()
+        (gradient,) = torch.autograd.grad((weight * x).sum(), weight)
+        assert torch.equal(gradient, x.detach())
 
 
 def test_it_survives_pickling():
