@@ -274,23 +274,20 @@ class _Of(torch.autograd.Function):
     """A value with its derivatives at hand. They are computed anew, by the rule, only to be derived themselves."""
 
     @staticmethod
-    def forward(
-        ctx: Any, formula: Any, rule: Any, dtype: torch.dtype, first: Tensor, second: Tensor | None = None
-    ) -> Tensor:
-        ctx.rule = rule
-        at = (first,) if second is None else (first, second)
+    def forward(ctx: Any, formula: Any, rule: Any, dtype: torch.dtype, *at: Tensor) -> Tensor:
         with unrecorded():
-            value, *derivatives = formula(*at)
-        ctx.save_for_backward(*at, *[recorded(d, dtype) for d in derivatives])
-        return recorded(value, dtype)
+            results = formula(*at)
+        value, *derivatives = [recorded(result, dtype) for result in results]
+        ctx.rule = rule
+        ctx.save_for_backward(*at, *derivatives)
+        return value
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        at, derivatives = saved[: len(saved) // 2], saved[len(saved) // 2 :]
-        if torch.is_grad_enabled():
-            derivatives = ctx.rule(*at)
-        return None, None, None, *[(gradients[0] * d).to(x.dtype) for d, x in zip(derivatives, at, strict=True)]
+        count = len(saved) // 2
+        derivatives = ctx.rule(*saved[:count]) if torch.is_grad_enabled() else saved[count:]
+        return None, None, None, *[gradients[0] * derivative for derivative in derivatives]
 
 
 class _OfTransforms(torch.autograd.Function):

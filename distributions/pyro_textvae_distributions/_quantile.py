@@ -55,11 +55,15 @@ def draw_cotangent(
     Both are float64, the concentration at least 0 and of a shape that broadcasts to z's. `precision`, float32 or
     float64, is that of what is made of sinh(y): for the first, shorter polynomials do.
     """
+    if z.dim() != 2:
+        k = concentration.expand(z.shape).reshape(-1, 1)
+        cotangent, rate = draw_cotangent(k, z.view(-1, 1), dimension, precision, with_rate=with_rate)
+        return cotangent.view(z.shape), None if rate is None else rate.view(z.shape)
     table = kept(_table_on, dimension, precision, z.device)
     root, x = _of_mode(concentration, table)
     both = torch.cat((x if x.shape == z.shape else x.expand(z.shape), z), -1)
     position = torch.addcmul(table.shift, both, table.scale)
-    cell, powers = _cell_and_powers(position.view(-1, 2), table)
+    cell, powers = _cell_and_powers(position, table)
     cell_of_x, cell_of_z = cell.unbind(-1)
     # The index alone is made safe: a NaN stays one in the powers, and so in the draw.
     index = torch.add(cell_of_z, cell_of_x, alpha=table.cells).clamp_(0, table.cells**2 - 1)
@@ -67,8 +71,8 @@ def draw_cotangent(
     polynomials = table.with_rates if with_rate else table.cotangents
     in_x = torch.bmm(polynomials.index_select(0, index), of_z)  # z is put in
     if not with_rate:
-        return torch.bmm(in_x.mT, of_x).view(z.shape).div_(x), None
-    over_x, over_root = torch.bmm(in_x.view(len(in_x), 2, -1), of_x).view(*z.shape[:-1], 2, 1).unbind(-2)
+        return torch.bmm(in_x.mT, of_x).squeeze(-1).div_(x), None
+    over_x, over_root = torch.bmm(in_x.view(len(z), 2, table.count), of_x).unbind(1)
     return over_x / x, over_root / root
 
 
@@ -111,6 +115,8 @@ class _Table(NamedTuple):
     """The table of a dimension on a device, with the constants of its look-up, float64; P coefficients a variable."""
 
     cells: int
+    count: int
+    """P."""
     with_rates: Tensor
     """(cells^2, 2P, P): coefficients, in the offsets from the middle of a cell, x first, of two functions: sinh(y) and
     -dy/dk, the one times x and the other times `root`, which are those of `_of_mode`."""
@@ -136,6 +142,7 @@ def _table_on(dimension: int, precision: torch.dtype, device: torch.device) -> _
 
     return _Table(
         cells=cells,
+        count=count,
         with_rates=with_rates,
         cotangents=with_rates[:, :count].contiguous(),
         first=exactly(1, *[-0.5] * (count - 1))[:, None],

@@ -307,17 +307,23 @@ def _draw(
             cotangent, rate = draw_cotangent(k, z, shape[-1], loc.dtype, with_rate=with_rate)
         else:
             cotangent, rate = draw_cotangent_of_number(number, z, shape[-1], loc.dtype), None
-        for block in _blocks(x, loc, cotangent):
-            _fill(*block)
+        if _in_blocks(x):
+            for block in _blocks(x, loc, cotangent):
+                _fill(*block)
+        else:
+            _fill(x, loc, cotangent)
     return x, None if rate is None else recorded(rate, x.dtype)
 
 
-def _blocks(x: Tensor, *others: Tensor) -> Iterable[tuple[Tensor, ...]]:
-    """All of the tensors, which have equal batch axes, in blocks that stay in the processor's cache if x (..., D) is
-    large: that takes half the time. torch.compile goes through memory once anyway.
+def _in_blocks(x: Tensor) -> bool:
+    """Whether x (..., D) is so large that to go through it in blocks, which stay in the processor's cache, takes half
+    the time. What torch.compile makes of it goes through it once anyway.
     """
-    if x.is_cuda or torch.compiler.is_compiling() or x.numel() <= 2 * _BLOCK or x.dim() == 1:
-        return ((x, *others),)
+    return x.numel() > 2 * _BLOCK and x.dim() > 1 and not (x.is_cuda or torch.compiler.is_compiling())
+
+
+def _blocks(x: Tensor, *others: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """The tensors, which have equal batch axes, in blocks."""
     rows = max(1, _BLOCK * len(x) // x.numel())
     return zip(*(tensor.split(rows) for tensor in (x, *others)), strict=True)
 
@@ -364,17 +370,20 @@ class _Draw(torch.autograd.Function):
 def _pull_back(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor | None]:
     """The gradients in loc and k of a gradient g in the draws."""
     loc, rate, x = ctx.saved_tensors
-    of_loc = torch.empty_like(x)
-    parts = [_turn_back(*block) for block in _blocks(x, _expanded(loc, x.shape), g, of_loc)]
-    away = parts[0] if len(parts) == 1 else torch.cat(parts)
+    along = _expanded(loc, x.shape)
+    if _in_blocks(x):
+        of_loc = torch.empty_like(x)
+        away = torch.cat([_turn_back(*block)[1] for block in _blocks(x, along, g, of_loc)])
+    else:
+        of_loc, away = _turn_back(x, along, g)
     of_k = None if rate is None else _summed(away.mul_(rate).squeeze(-1), ctx.shape_of_k)
     return _summed(of_loc, loc.shape), of_k
 
 
-def _turn_back(x: Tensor, loc: Tensor, g: Tensor, of_loc: Tensor) -> Tensor:
-    """Of a gradient g in draws x: put that in loc in `of_loc`, and return g . ((loc . x) x - loc), (..., 1)."""
-    torch.mul(g, _dot(x, loc), out=of_loc).addcmul_(_dot(g, loc), x, value=-1)
-    return _dot(of_loc, x)
+def _turn_back(x: Tensor, loc: Tensor, g: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Of a gradient g in draws x: that in loc, which may be put in `out`, and g . ((loc . x) x - loc), (..., 1)."""
+    of_loc = torch.mul(g, _dot(x, loc), out=out).addcmul_(_dot(g, loc), x, value=-1)
+    return of_loc, _dot(of_loc, x)
 
 
 @register_kl(VonMisesFisher, VonMisesFisher)
