@@ -158,7 +158,7 @@ class VonMisesFisher(TorchDistribution):
     @property
     def dimension(self) -> int:
         """D, of the space that holds the sphere."""
-        return self.event_shape[0]
+        return int(self.event_shape[0])  # torch.jit.trace would make it a tensor
 
     @property
     def concentration(self) -> Tensor:

@@ -551,6 +551,27 @@ def test_a_fit_of_equal_or_of_opposite_vectors():
         VonMisesFisher.fit(torch.eye(3), torch.tensor([1.0, -1.0, 1.0]))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("what", ["log_prob", "entropy", "mean", "kl", "sample"])
+def test_what_torch_jit_traces_of_one_batch_serves_another(what: str):
+    x = unit(5, 3, seed=2)
+
+    def of(loc: Tensor, k: Tensor) -> Tensor:
+        q = VonMisesFisher(loc, k, validate_args=False)
+        if what == "kl":
+            return kl_divergence(q, HypersphericalUniform(5))
+        if what == "log_prob":
+            return q.log_prob(x)
+        return getattr(q, what) if what == "mean" else getattr(q, what)()
+
+    traced: Any = torch.jit.trace(of, (unit(5, 3), torch.full((3,), 2.0)), check_trace=False)
+    at = unit(5, 3, seed=1), torch.tensor([0.1, 3.0, 400.0])
+    torch.manual_seed(0)
+    expected = of(*at)
+    torch.manual_seed(0)
+    torch.testing.assert_close(traced(*at), expected, rtol=0, atol=0)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.func's own, of torch.jit.script
 def test_torch_func_takes_the_density_as_autograd_does():
     def log_prob(loc: Tensor, k: Tensor, x: Tensor) -> Tensor:
