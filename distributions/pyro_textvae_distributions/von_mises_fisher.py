@@ -302,7 +302,8 @@ def _draw(
     x = torch.empty_like(loc, memory_format=torch.contiguous_format)
     with unrecorded():
         k = radial.in_range(k).unsqueeze(-1)
-        z = torch.randn_like(_expanded(k, torch.Size((*shape[:-1], 1))))
+        of_each = _expanded(k, torch.Size((*shape[:-1], 1)))
+        z = torch.randn_like(of_each, memory_format=torch.contiguous_format)
         if number is None:
             cotangent, rate = draw_cotangent(k, z, shape[-1], loc.dtype, with_rate=with_rate)
         else:

@@ -229,6 +229,33 @@ def test_empty_large_and_oddly_shaped_batches_are_drawn():
     assert VonMisesFisher(unit(200_000, dtype=torch.float32), 1e4).sample().norm().item() == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("batch", [(), (4,), (3, 2), (0,), (500, 90)])  # the last is drawn in blocks
+@pytest.mark.parametrize("samples", [(), (2,)])
+def test_draws_and_gradients_do_not_depend_on_how_parameters_lie_in_memory(
+    batch: tuple[int, ...], samples: tuple[int, ...]
+):
+    loc, k = unit(3, *batch), torch.rand(batch, dtype=torch.float64) * 20
+
+    def turned(x: Tensor) -> Tensor:
+        return x.permute(tuple(reversed(range(x.dim()))))
+
+    def other_way_round(x: Tensor) -> Tensor:
+        """The same numbers, the first axis innermost in memory."""
+        return turned(turned(x).clone(memory_format=torch.contiguous_format))
+
+    def of(loc: Tensor, k: Tensor) -> tuple[Tensor, ...]:
+        loc, k = loc.detach().requires_grad_(), k.detach().requires_grad_()
+        torch.manual_seed(0)
+        x = VonMisesFisher(loc, k).rsample(samples)
+        assert x.shape == (*samples, *loc.shape)
+        return x, *torch.autograd.grad((x * torch.arange(3.0)).sum(), (loc, k))
+
+    torch.testing.assert_close(of(other_way_round(loc), other_way_round(k)), of(loc, k), rtol=0, atol=0)
+    if batch:
+        one, shared = loc[:1].expand(loc.shape), k[:1].expand(k.shape)
+        torch.testing.assert_close(of(one, shared), of(one.clone(), shared.clone()), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_draws_are_right_where_the_location_is_an_axis(sign: float):
     loc = torch.tensor([sign, 0.0, 0.0, 0.0])
