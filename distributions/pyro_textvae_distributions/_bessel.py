@@ -40,12 +40,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_textvae_distributions._tables import kept, recent, recorded, transformed, unrecorded
+from pyro_textvae_distributions._tables import kept, recent, recorded, unrecorded
 
 # The expansion in 1/order is used from this order upwards, where the terms below leave an error under 1e-19.
 _DEBYE_ORDER = 60
 _DEBYE_TERMS = 14
-# Chebyshev terms: (smallest dimension, terms that leave 1e-10 for float32, and coefficients under 1e-16 for float64).
+# Chebyshev terms: (smallest dimension, terms that leave 3e-10 for float32, and coefficients under 1e-16 for float64).
 _TERMS = ((50, 16, 26), (16, 18, 32), (9, 21, 38), (7, 23, 42), (5, 26, 48), (4, 29, 54), (3, 33, 60), (2, 39, 74))
 # Newton's steps to the last digits from an approximation that is off by up to a fifth.
 _NEWTON_STEPS = 7
@@ -265,8 +265,10 @@ def _with_derivatives(
 
     `formula` gives the value and its derivatives at those, and `rule` the derivatives as functions to be derived.
     """
-    # torch.func needs a Function that torch.compile refuses, and that takes five times as long to call.
-    function = _OfTransforms if transformed() and not torch.compiler.is_compiling() else _Of
+    # torch.func needs a Function that torch.compile refuses, and that takes five times as long to call. PyTorch has no
+    # public name for its being at work; its own Function.apply asks the same.
+    transformed = not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+    function = _OfTransforms if transformed else _Of
     return function.apply(formula, rule, dtype, *at)  # pyright: ignore[reportReturnType]
 
 
@@ -274,7 +276,10 @@ class _Of(torch.autograd.Function):
     """A value with its derivatives at hand. They are computed anew, by the rule, only to be derived themselves."""
 
     @staticmethod
-    def forward(ctx: Any, formula: Any, rule: Any, dtype: torch.dtype, *at: Tensor) -> Tensor:
+    def forward(ctx: Any, formula: Any, rule: Any, dtype: torch.dtype, first: Tensor, *others: Tensor) -> Tensor:
+        # torch.compile takes a forward with as many parameters as it gets arguments for one that wants no ctx: with *at
+        # in the place of the last two this would be one.
+        at = (first, *others)
         with unrecorded():
             results = formula(*at)
         value, *derivatives = [recorded(result, dtype) for result in results]

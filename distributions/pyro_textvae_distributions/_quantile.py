@@ -50,14 +50,14 @@ _CONCENTRATIONS_AT_ONCE = 128  # so that a build takes some 30 MB
 def draw_cotangent(
     concentration: Tensor, z: Tensor, dimension: int, precision: torch.dtype, *, with_rate: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """sinh(y) at the standard normal draws z (..., 1) and, if asked for, -dy/dk there: float64, of the shape of z.
+    """sinh(y) at the standard normal draws z (..., 1) and, if asked for, -dy/dk there, of the shape of z.
 
-    Both are float64, the concentration at least 0 and of a shape that broadcasts to z's. `precision`, float32 or
-    float64, is that of what is made of sinh(y): for the first, shorter polynomials do.
+    All tensors are float64; the concentration is at least 0 and broadcasts with z. `precision`, float32 or float64, is
+    that of what is made of sinh(y): for the first, shorter polynomials do.
     """
     if z.dim() != 2:
         k = concentration.expand(z.shape).reshape(-1, 1)
-        cotangent, rate = draw_cotangent(k, z.view(-1, 1), dimension, precision, with_rate=with_rate)
+        cotangent, rate = draw_cotangent(k, z.reshape(-1, 1), dimension, precision, with_rate=with_rate)
         return cotangent.view(z.shape), None if rate is None else rate.view(z.shape)
     table = kept(_table_on, dimension, precision, z.device)
     root, x = _of_mode(concentration, table)

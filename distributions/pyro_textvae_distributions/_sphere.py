@@ -1,6 +1,7 @@
 """The unit sphere of R^d: its area, and what is said of a vector that should lie on it and does not."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +16,12 @@ def log_sphere_area(dimension: int) -> float:
     return math.log(2) + dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2)
 
 
-def refuse_integers(name: str, x: Tensor) -> None:
-    """Raise ValueError for a tensor whose numbers are not floating point; asks the device for nothing."""
+def refuse_all_but_floats(name: str, x: Any) -> None:
+    """Raise ValueError for what is no tensor of floating-point numbers; asks the device for nothing."""
+    if not isinstance(x, Tensor):
+        raise ValueError(
+            f"'{name}' is a {type(x).__name__}, but it must be a tensor: make it one with torch.as_tensor({name})"
+        )
     if not x.is_floating_point():
         raise ValueError(f"'{name}' is a tensor of {x.dtype}, but it must be floating point: take {name}.float()")
 
@@ -31,7 +36,7 @@ def refuse_off_sphere(name: str, x: Tensor) -> None:
     refuse_where(
         ~((length - 1).abs() <= tolerance),
         length,
-        f"the vector of '{name}' at index {{index}} has length {{value:.7g}}, which is off the unit sphere by "
+        f"the vector of '{name}' at index {{index}} has length {{value:.10g}}, which is off the unit sphere by "
         f"{{excess:.2g}} (at most {tolerance:.1g} is rounding): divide it by its length, "
         f"torch.nn.functional.normalize({name}, dim=-1)",
     )
@@ -39,9 +44,7 @@ def refuse_off_sphere(name: str, x: Tensor) -> None:
 
 def check_value(value: Tensor, batch_shape: torch.Size, event_shape: torch.Size) -> None:
     """Raise ValueError for a value that is no batch of unit vectors for a distribution of these shapes."""
-    if not isinstance(value, Tensor):
-        raise ValueError(f"'value' is a {type(value).__name__}, but a density is taken of a tensor of unit vectors")
-    refuse_integers("value", value)
+    refuse_all_but_floats("value", value)
     try:
         if value.shape[-1:] != event_shape:
             raise RuntimeError

@@ -16,6 +16,7 @@ _MADE = SimpleNamespace()
 """What was made, an attribute each: these torch.compile reads when it comes to them, while a dictionary it reads whole
 when it meets the first, and would miss what is made thereafter."""
 _NAMES: dict[tuple[Any, ...], str] = {}
+"""Under which name what was made of (make, *arguments) is there."""
 _NUMBERS = count()
 
 
@@ -51,16 +52,11 @@ def recent(make: Callable[..., T], *arguments: Any) -> T:
 
 
 def unrecorded() -> AbstractContextManager[Any]:
-    """Where autograd neither records an operation nor looks whether it should, which is a tenth of a small step.
+    """Where autograd neither records an operation nor looks whether it should.
 
     No tensor that is made here may be saved for a backward pass; one that is computed from it afterwards may.
     """
-    return nullcontext() if torch.compiler.is_compiling() or transformed() else torch.inference_mode()
-
-
-def transformed() -> bool:
-    """Inside a transform of torch.func. PyTorch has no public name for this; its own Function.apply asks the same."""
-    return torch._C._are_functorch_transforms_active()
+    return nullcontext() if torch.compiler.is_compiling() else torch.inference_mode()
 
 
 def recorded(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -13,7 +13,8 @@ class HypersphericalUniform(TorchDistribution):
     """Uniform distribution on the unit sphere of R^dim, the prior of a vMF posterior.
 
     Event shape (dim,). It has no parameters, so `dtype` and `device` say what its draws are made of; both default
-    to torch's own. Log densities are with respect to the surface measure, in nats. Raises ValueError for dim < 2.
+    to torch's own. Log densities are with respect to the surface measure, in nats. Raises ValueError for a dim that is
+    not whole or less than 2.
 
     >>> prior = HypersphericalUniform(3)
     >>> prior.sample((5,)).shape
@@ -35,12 +36,12 @@ class HypersphericalUniform(TorchDistribution):
         device: torch.device | str | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        if dim < 2:
-            raise ValueError(f"'dim' is {dim}, but a sphere needs at least 2: use D >= 2 latent dimensions")
-        self.dim = dim
+        if dim < 2 or dim != int(dim):
+            raise ValueError(f"'dim' is {dim}, but it must be a whole number of at least 2, the length of the vectors")
+        self.dim = int(dim)
         # Holds dtype and device, and the batch shape of every result.
         self._zero = torch.zeros((), dtype=dtype, device=device).expand(batch_shape)
-        super().__init__(torch.Size(batch_shape), torch.Size((dim,)), validate_args=validate_args)
+        super().__init__(torch.Size(batch_shape), torch.Size((self.dim,)), validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size | tuple[int, ...], _instance: Any = None) -> "HypersphericalUniform":
         new: Any = self._get_checked_instance(HypersphericalUniform, _instance)
@@ -49,6 +50,9 @@ class HypersphericalUniform(TorchDistribution):
         super(HypersphericalUniform, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.dim}, batch_shape={tuple(self.batch_shape)})"
 
     @classmethod
     def infer_shapes(cls, dim: int, batch_shape: torch.Size | tuple[int, ...] = ()) -> tuple[torch.Size, torch.Size]:

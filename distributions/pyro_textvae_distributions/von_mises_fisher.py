@@ -6,7 +6,6 @@ from typing import Any, Self, SupportsFloat
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.distributions import register_kl
 
 from pyro_textvae_distributions import _bessel as radial
@@ -14,7 +13,7 @@ from pyro_textvae_distributions._quantile import draw_cotangent, draw_cotangent_
 from pyro_textvae_distributions._sphere import (
     check_value,
     log_sphere_area,
-    refuse_integers,
+    refuse_all_but_floats,
     refuse_off_sphere,
     refuse_where,
 )
@@ -67,14 +66,14 @@ class VonMisesFisher(TorchDistribution):
     def __init__(
         self, loc: Tensor, concentration: Tensor | SupportsFloat, *, validate_args: bool | None = None
     ) -> None:
+        refuse_all_but_floats("loc", loc)
         if loc.dim() < 1 or loc.shape[-1] < 2:
             raise ValueError(
                 f"'loc' has shape {tuple(loc.shape)}, but its last axis holds a unit vector of at least 2 entries: "
                 "give it as (..., D) with D >= 2"
             )
-        refuse_integers("loc", loc)
         if isinstance(concentration, Tensor):
-            refuse_integers("concentration", concentration)
+            refuse_all_but_floats("concentration", concentration)
             self._number = None
         else:
             number = _float(concentration)
@@ -101,31 +100,34 @@ class VonMisesFisher(TorchDistribution):
     def fit(cls, value: Tensor, weights: Tensor | None = None) -> Self:
         """The vMF of maximum likelihood for unit vectors `value` (N, ..., D), N draws of each of a batch (...).
 
-        `weights` (N, ...), at least 0, count a draw more or less than once, as in the M step of a mixture. The
+        `weights` (N, ...), at least 0, count a draw more or less than once; their axes after the first broadcast with
+        those of the batch, so the responsibilities (N, K) of a mixture fit its K members to `value` (N, D). The
         location is the direction of the mean; the concentration makes the mean cosine that of the data, accurately for
-        nearly uniform and for nearly equal vectors. Equal vectors have no finite maximum: validation refuses them, and
-        without it they get the largest concentration. Not differentiable. Source: Banerjee et al. 2005.
+        nearly uniform and for nearly equal vectors. It is far too large where N is not well above D, since the mean of
+        few vectors is never short. Equal vectors have no finite maximum: validation refuses them, and without it they
+        get the largest concentration. Not differentiable. Source: Banerjee et al. 2005.
 
         >>> data = VonMisesFisher(torch.tensor([0.6, 0.0, 0.8]), 50.0).sample((1000,))
         >>> (VonMisesFisher.fit(data).loc - torch.tensor([0.6, 0.0, 0.8])).abs().max() < 0.03
         tensor(True)
         """
+        refuse_all_but_floats("value", value)
         if value.dim() < 2 or value.shape[0] < 1 or value.shape[-1] < 2:
             raise ValueError(
                 f"'value' has shape {tuple(value.shape)}, but fitting takes (N, ..., D): N >= 1 unit vectors of D >= 2"
             )
-        refuse_integers("value", value)
         if cls._validate_args:
             refuse_off_sphere("value", value)
         x = torch.nn.functional.normalize(value.detach().double(), dim=-1)
-        share = torch.ones_like(x[..., 0]) if weights is None else weights.detach().double().expand(x.shape[:-1])
-        if cls._validate_args:
-            refuse_where(~(share >= 0), share, "the weight in 'weights' at index {index} is {value}: take at least 0")
-        share = share / share.sum(0)
+        if weights is None:
+            share = torch.full(x.shape[:-1], 1 / len(x), dtype=x.dtype, device=x.device)
+        else:
+            share, x = _shares(weights, x, validate=cls._validate_args)
         mean = (share[..., None] * x).sum(0)
         length = torch.linalg.vector_norm(mean, dim=-1)
         loc = torch.where(length[..., None] > 0, torch.nn.functional.normalize(mean, dim=-1), x[0])
-        deficit = (share * torch.linalg.vector_norm(x - loc, dim=-1).square()).sum(0) / 2  # 1 - length, with its digits
+        # 1 - length, with its digits:
+        deficit = (share * torch.linalg.vector_norm(x - loc, dim=-1).square()).sum(0) / 2
         dtype = torch.promote_types(value.dtype, torch.float32)
         k = radial.concentration_of(length, deficit, x.shape[-1])
         if cls._validate_args:
@@ -268,12 +270,38 @@ def _rounded(number: float, dtype: torch.dtype) -> float:
 
 def _check_parameters(loc: Tensor, concentration: Tensor) -> None:
     refuse_off_sphere("loc", loc)
+    largest = radial.largest(concentration.dtype)
     refuse_where(
-        ~((concentration >= 0) & (concentration <= radial.largest(concentration.dtype))),
+        ~((concentration >= 0) & (concentration <= largest)),
         concentration,
-        "the 'concentration' at index {index} is {value}, but it must be at least 0 (the uniform distribution) and "
-        "finite: make it positive, with torch.nn.functional.softplus for instance",
+        "the 'concentration' at index {index} is {value}, but it must be at least 0 (the uniform distribution) and at "
+        f"most {largest:.2g}: make it positive, with torch.nn.functional.softplus for instance",
     )
+
+
+def _shares(weights: Tensor, x: Tensor, *, validate: bool) -> tuple[Tensor, Tensor]:
+    """`weights` over their sum (N, ...), float64, and vectors x (N, ..., D), with axes of 1 put in to match."""
+    weights = torch.as_tensor(weights, dtype=torch.float64, device=x.device).detach()
+    try:
+        if weights.shape[:1] != x.shape[:1]:
+            raise RuntimeError
+        axes = len(torch.broadcast_shapes(weights.shape[1:], x.shape[1:-1]))
+    except RuntimeError:
+        raise ValueError(
+            f"'weights' has shape {tuple(weights.shape)}, but there are {len(x)} vectors in 'value': give it as "
+            f"({len(x)}, ...), its axes after the first broadcasting with the batch {tuple(x.shape[1:-1])}"
+        ) from None
+    weights = weights.reshape(len(x), *[1] * (axes + 1 - weights.dim()), *weights.shape[1:])
+    x = x.reshape(len(x), *[1] * (axes + 2 - x.dim()), *x.shape[1:])
+    total = weights.sum(0)
+    if validate:
+        refuse_where(~(weights >= 0), weights, "the weight in 'weights' at index {index} is {value}: take at least 0")
+        refuse_where(
+            ~((total > 0) & total.isfinite()),
+            total,
+            "the 'weights' at batch index {index} have the sum {value}: take finite ones of which some are not 0",
+        )
+    return weights / total, x
 
 
 def _broadcast(first: torch.Size, second: torch.Size) -> torch.Size:
@@ -357,27 +385,37 @@ class _Draw(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loc: Tensor, k: Tensor, number: float | None, shape: torch.Size) -> Tensor:
         x, rate = _draw(loc, k, number, shape, with_rate=ctx.needs_input_grad[1])
-        ctx.shape_of_k = k.shape
-        ctx.save_for_backward(loc, rate, x)
+        ctx.save_for_backward(loc, k, rate, x)
         return x
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        # What refuses to be derived again takes 3 % of a small step: it is called only where that could be asked.
-        pull_back = once_differentiable(_pull_back) if torch.is_grad_enabled() else _pull_back
-        return *pull_back(ctx, gradients[0]), None, None
+        if not torch.is_grad_enabled():
+            return *_pull_back(gradients[0], *ctx.saved_tensors), None, None
+        return *_PullBack.apply(gradients[0], *ctx.saved_tensors), None, None  # pyright: ignore[reportGeneralTypeIssues]
 
 
-def _pull_back(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The gradients in loc and k of a gradient g in the draws."""
-    loc, rate, x = ctx.saved_tensors
+class _PullBack(torch.autograd.Function):
+    """`_pull_back`, which refuses to be derived."""
+
+    @staticmethod
+    def forward(ctx: Any, *saved: Any) -> tuple[Tensor, Tensor | None]:
+        return _pull_back(*saved)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, ...]:
+        raise RuntimeError("draws of a vMF have first derivatives only: their gradients are not derived again")
+
+
+def _pull_back(g: Tensor, loc: Tensor, k: Tensor, rate: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The gradients in loc and k of a gradient g in the draws x, with the rates of `_draw`."""
     along = _expanded(loc, x.shape)
     if _in_blocks(x):
         of_loc = torch.empty_like(x)
         away = torch.cat([_turn_back(*block)[1] for block in _blocks(x, along, g, of_loc)])
     else:
         of_loc, away = _turn_back(x, along, g)
-    of_k = None if rate is None else _summed(away.mul_(rate).squeeze(-1), ctx.shape_of_k)
+    of_k = None if rate is None else _summed(away.mul_(rate).squeeze(-1), k.shape)
     return _summed(of_loc, loc.shape), of_k
 
 
@@ -390,9 +428,8 @@ def _turn_back(x: Tensor, loc: Tensor, g: Tensor, out: Tensor | None = None) -> 
 @register_kl(VonMisesFisher, VonMisesFisher)
 def _kl_vmf_vmf(p: VonMisesFisher, q: VonMisesFisher) -> Tensor:
     """The part that two concentrations at one location make, and the part that turning one away adds: both >= 0."""
-    _check_dimensions(p, q)
-    p_loc, q_loc = torch.broadcast_tensors(p.loc, q.loc)
-    turned = torch.linalg.vector_norm(p_loc - q_loc, dim=-1).double().square() / 2  # 1 - cos, without cancellation
+    _batch_of_kl(p, q)
+    turned = torch.linalg.vector_norm(p.loc - q.loc, dim=-1).double().square() / 2  # 1 - cos, without cancellation
     along = radial.bregman(p._given, q._given, p.dimension)
     kl = along + p._radial(radial.mean_cosine) * radial.in_range(q._given) * turned
     return kl.to(p.loc.dtype)
@@ -400,27 +437,33 @@ def _kl_vmf_vmf(p: VonMisesFisher, q: VonMisesFisher) -> Tensor:
 
 @register_kl(VonMisesFisher, HypersphericalUniform)
 def _kl_vmf_uniform(p: VonMisesFisher, q: HypersphericalUniform) -> Tensor:
-    _check_dimensions(p, q)
-    kl = p._radial(radial.kl_to_uniform, p.loc.dtype)
-    return _expanded(kl, _broadcast(p.batch_shape, q.batch_shape))
+    batch_shape = _batch_of_kl(p, q)
+    return _expanded(p._radial(radial.kl_to_uniform, p.loc.dtype), batch_shape)
 
 
 @register_kl(HypersphericalUniform, HypersphericalUniform)
 def _kl_uniform_uniform(p: HypersphericalUniform, q: HypersphericalUniform) -> Tensor:
-    _check_dimensions(p, q)
+    _batch_of_kl(p, q)
     return torch.zeros_like(p.entropy() + q.entropy())
 
 
 @register_kl(HypersphericalUniform, VonMisesFisher)
 def _kl_uniform_vmf(p: HypersphericalUniform, q: VonMisesFisher) -> Tensor:
     """The log-normaliser alone, since the mean of concentration * loc . x is 0."""
-    _check_dimensions(p, q)
-    kl = q._radial(radial.log_ratio).to(q.loc.dtype)
-    return _expanded(kl, _broadcast(p.batch_shape, q.batch_shape))
+    batch_shape = _batch_of_kl(p, q)
+    return _expanded(q._radial(radial.log_ratio).to(q.loc.dtype), batch_shape)
 
 
-def _check_dimensions(p: TorchDistribution, q: TorchDistribution) -> None:
+def _batch_of_kl(p: TorchDistribution, q: TorchDistribution) -> torch.Size:
+    """The shape of the KL between two, or ValueError where there is none."""
     if p.event_shape != q.event_shape:
         raise ValueError(
             f"the KL between distributions on spheres of R^{p.event_shape[0]} and R^{q.event_shape[0]} does not exist"
         )
+    try:
+        return _broadcast(p.batch_shape, q.batch_shape)
+    except RuntimeError:
+        raise ValueError(
+            f"the KL is between distributions of batch shapes {tuple(p.batch_shape)} and {tuple(q.batch_shape)}, which "
+            "do not broadcast: give one of them an axis of 1 for a KL of each pair"
+        ) from None

@@ -1,6 +1,7 @@
 """The uniform distribution on the sphere."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -41,9 +42,14 @@ def test_draws_take_the_dtype_that_was_asked_for():
     assert HypersphericalUniform(3, dtype=torch.float64).sample().dtype == torch.float64
 
 
-def test_a_sphere_of_one_dimension_is_refused():
-    with pytest.raises(ValueError, match="at least 2"):
-        HypersphericalUniform(1)
+@pytest.mark.parametrize("dim", [1, 2.5])
+def test_a_sphere_of_one_or_of_broken_dimensions_is_refused(dim: Any):
+    with pytest.raises(ValueError, match=rf"'dim' is {dim}, .*whole number of at least 2"):
+        HypersphericalUniform(dim)
+
+
+def test_it_is_shown_with_its_dimension_and_shape():
+    assert repr(HypersphericalUniform(3, (2,))) == "HypersphericalUniform(3, batch_shape=(2,))"
 
 
 def test_a_value_off_the_sphere_is_refused():
