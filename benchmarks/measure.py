@@ -1,5 +1,6 @@
 """What the benchmarks share: sentences as long as Penn Treebank's, paired ratios of CPU time, peak memory."""
 
+import ctypes
 import json
 import os
 import platform
@@ -24,11 +25,28 @@ SENTENCES_PER_BATCH = 32
 _MEAN_WORDS, _DEVIATION_WORDS, _MOST_WORDS = 21.1, 10.14, 82
 
 
+# Of glibc's malloc.h, and a size that no tensor here has.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _NEVER = -1, -3, 1 << 30
+
+
 def prepare() -> None:
     """One thread (two that wait for each other burn CPU time in waiting), no validation, a seed."""
     torch.set_num_threads(1)
     pyro.enable_validation(False)
     torch.manual_seed(0)
+
+
+def keep_memory() -> None:
+    """Have glibc keep what is freed instead of giving it back to the system, whose zeroing of pages costs as much as
+    the work on them.
+
+    Which sizes it gives back depends otherwise on what was freed before: a tensor of 8 MiB costs one time or three,
+    by the history of the process. Where the C library is another, nothing is done.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, _NEVER)
+        mallopt(_MMAP_THRESHOLD, _NEVER)
 
 
 def sentences(count: int, seed: int = 0) -> Split:

@@ -272,6 +272,13 @@ def main(
     warnings.simplefilter("ignore")  # the peers'
     measure.prepare()
     print(measure.machine())
+    print("Setting up, ms CPU, once a dimension:\n")
+    print(measure.row(["D", "radial table", "quantile table"]))
+    print(measure.row(["---"] * 3))
+    for dimension in (2, 3, 4, 5, 8, *dimensions, 10_000):
+        print(setting_up(dimension), flush=True)
+    measure.keep_memory()
+    print()
     print("Mean cosine over A, mean gradient of the cosine in k over A' (± a standard error), and of a curved")
     print(f"function the variance of the gradients in k and in loc over ours; {draws} draws.\n")
     print(measure.row(["D", "k", "", "cosine", "gradient", "variance in k", "variance in loc"]))
@@ -305,11 +312,6 @@ def main(
     for batch in batches:
         for dimension in dimensions:
             print(over_noise(batch, dimension, pairs), flush=True)
-    print("\nSetting up, ms CPU, once a dimension:\n")
-    print(measure.row(["D", "radial table", "quantile table"]))
-    print(measure.row(["---"] * 3))
-    for dimension in (2, 3, 4, 5, 8, *dimensions, 10_000):
-        print(setting_up(dimension), flush=True)
 
 
 if __name__ == "__main__":

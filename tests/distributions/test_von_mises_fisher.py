@@ -733,6 +733,7 @@ def test_draws_refuse_a_second_derivative(learnt: str):
             torch.autograd.grad(gradient.sum(), again)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.func's own, of torch.jit.script
 def test_a_draw_that_is_not_differentiated_moves_with_nothing_in_either_mode():
     loc, k = unit(5, 3), torch.tensor([0.5, 2.0, 80.0], dtype=torch.float64)
 
