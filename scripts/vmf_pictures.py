@@ -157,9 +157,9 @@ def accuracy(folder: Path, peers: dict[str, Any]) -> None:
         lost = int(np.isnan(errors).sum())
         image = ax.imshow(errors, cmap=colours, norm=BoundaryNorm(DIGITS, colours.N), aspect="auto", origin="lower")
         ax.set_title(f"{name}\nworst $10^{{{worst:.0f}}}$, {lost} of {errors.size} no number", fontsize=9)
-        names = [f"{k:.3g}" for k in concentrations[::2]]
+        names = [f"{k:,.0f}" if k >= 1 else f"1/{1 / k:,.0f}" for k in concentrations[::2]]
         ax.set_xticks(range(0, len(concentrations), 2), names, rotation=60, fontsize=7)
-        ax.set_yticks(range(len(dimensions)), [f"{d:g}" for d in dimensions] if ax is axes[0] else [], fontsize=7)
+        ax.set_yticks(range(len(dimensions)), [f"{d:,.0f}" for d in dimensions] if ax is axes[0] else [], fontsize=7)
         ax.set_xlabel("concentration", fontsize=8)
     axes[0].set_ylabel("dimension", fontsize=8)
     bar = figure.colorbar(image, ax=axes, shrink=0.9, ticks=DIGITS[1:-1])

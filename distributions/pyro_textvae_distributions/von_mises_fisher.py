@@ -30,12 +30,12 @@ class VonMisesFisher(TorchDistribution):
 
     `loc` is (..., D), D >= 2, of unit length: the mode. `concentration` is (...), at least 0 (0 is uniform), and
     broadcasts with the batch shape of `loc`; what depends on it alone is remembered where it is a plain number, which
-    makes a draw with its KL faster, 1.6 times at small batches. Log densities are with respect to the surface measure,
-    in nats.
+    makes a draw with its KL and backward pass 1.6 times as fast at small batches. Log densities are with respect to the
+    surface measure, in nats.
 
     It is the exponential family with natural parameter concentration * loc and sufficient statistic x. Radial
     quantities are computed in float64 and cast to the dtype of `loc` once, so float32 results are right to the last
-    digit for concentrations from 0 to 3e38. Parameters of bfloat16 or float16 are taken to float32 and the location
+    digit for concentrations from 0 to 3e38; `log_prob`, which subtracts two, is right to 1e-3 at 1e6. Parameters of bfloat16 or float16 are taken to float32 and the location
     normalised there; results are float32.
 
     `rsample` puts a normal draw through a tabulated quantile function, so it neither rejects nor asks the device. Its

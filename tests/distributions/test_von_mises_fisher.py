@@ -588,6 +588,12 @@ def test_a_fit_of_equal_or_of_opposite_vectors():
         VonMisesFisher.fit(torch.stack((torch.eye(3), pole.expand(3, 3)), 1))
 
 
+def test_a_fit_of_few_vectors_in_many_dimensions_is_as_far_too_large_as_the_page_says():
+    for count, concentration in ((100, 10), (1000, 3)):
+        fitted = VonMisesFisher.fit(HypersphericalUniform(100).sample((count, 40)))
+        assert fitted.concentration.mean() == pytest.approx(concentration, rel=0.15)
+
+
 def test_responsibilities_fit_the_members_of_a_mixture():
     x = VonMisesFisher(unit(6, 3), 20.0).sample((500,)).flatten(0, 1)
     weights = torch.rand(1500, 2, dtype=torch.float64)
