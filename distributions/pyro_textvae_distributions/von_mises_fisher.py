@@ -35,8 +35,8 @@ class VonMisesFisher(TorchDistribution):
 
     It is the exponential family with natural parameter concentration * loc and sufficient statistic x. Radial
     quantities are computed in float64 and cast to the dtype of `loc` once, so float32 results are right to the last
-    digit for concentrations from 0 to 3e38; `log_prob`, which subtracts two, is right to 1e-3 at 1e6. Parameters of bfloat16 or float16 are taken to float32 and the location
-    normalised there; results are float32.
+    digit for concentrations from 0 to 3e38; `log_prob`, which subtracts two of them, is right to 1e-3 at 1e6.
+    Parameters of bfloat16 or float16 are taken to float32 and the location normalised there; results are float32.
 
     `rsample` puts a normal draw through a tabulated quantile function, so it neither rejects nor asks the device. Its
     gradient in the concentration is the exact implicit one; its gradient in `loc` carries each draw along the rotation
