@@ -16,12 +16,17 @@ def log_sphere_area(dimension: int) -> float:
     return math.log(2) + dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2)
 
 
-def refuse_all_but_floats(name: str, x: Any) -> None:
-    """Raise ValueError for what is no tensor of floating-point numbers; asks the device for nothing."""
+def refuse_all_but_tensors(name: str, x: Any) -> None:
+    """Raise ValueError for what is no tensor."""
     if not isinstance(x, Tensor):
         raise ValueError(
             f"'{name}' is a {type(x).__name__}, but it must be a tensor: make it one with torch.as_tensor({name})"
         )
+
+
+def refuse_all_but_floats(name: str, x: Any) -> None:
+    """Raise ValueError for what is no tensor of floating-point numbers; asks the device for nothing."""
+    refuse_all_but_tensors(name, x)
     if not x.is_floating_point():
         raise ValueError(f"'{name}' is a tensor of {x.dtype}, but it must be floating point: take {name}.float()")
 
@@ -32,13 +37,19 @@ def refuse_off_sphere(name: str, x: Tensor) -> None:
     The tolerance is 10 sqrt(D) roundings of x's dtype, that of `torch.distributions.constraints.sphere`.
     """
     length = torch.linalg.vector_norm(x, dim=-1)
+    refuse_where(
+        ~((length > 0) & length.isfinite()),
+        length,
+        f"the vector of '{name}' at index {{index}} has length {{value}}, and so no direction: look for what made it",
+    )
     tolerance = 10 * torch.finfo(x.dtype).eps * x.shape[-1] ** 0.5
+    once_single = " (unit vectors of float32 are none in float64)" if x.dtype == torch.float64 else ""
     refuse_where(
         ~((length - 1).abs() <= tolerance),
         length,
         f"the vector of '{name}' at index {{index}} has length {{value:.10g}}, which is off the unit sphere by "
         f"{{excess:.2g}} (at most {tolerance:.1g} is rounding): divide it by its length, "
-        f"torch.nn.functional.normalize({name}, dim=-1)",
+        f"torch.nn.functional.normalize({name}, dim=-1){once_single}",
     )
 
 

@@ -1,5 +1,6 @@
 """The uniform distribution on the unit sphere."""
 
+import operator
 from typing import Any
 
 import torch
@@ -36,9 +37,12 @@ class HypersphericalUniform(TorchDistribution):
         device: torch.device | str | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        if dim < 2 or dim != int(dim):
+        try:
+            self.dim = operator.index(dim)
+        except TypeError:
+            self.dim = 0
+        if self.dim < 2:
             raise ValueError(f"'dim' is {dim}, but it must be a whole number of at least 2, the length of the vectors")
-        self.dim = int(dim)
         # Holds dtype and device, and the batch shape of every result.
         self._zero = torch.zeros((), dtype=dtype, device=device).expand(batch_shape)
         super().__init__(torch.Size(batch_shape), torch.Size((self.dim,)), validate_args=validate_args)

@@ -14,6 +14,7 @@ from pyro_textvae_distributions._sphere import (
     check_value,
     log_sphere_area,
     refuse_all_but_floats,
+    refuse_all_but_tensors,
     refuse_off_sphere,
     refuse_where,
 )
@@ -70,7 +71,7 @@ class VonMisesFisher(TorchDistribution):
         if loc.dim() < 1 or loc.shape[-1] < 2:
             raise ValueError(
                 f"'loc' has shape {tuple(loc.shape)}, but its last axis holds a unit vector of at least 2 entries: "
-                "give it as (..., D) with D >= 2"
+                "give it as (..., D) with D >= 2, before the concentration"
             )
         if isinstance(concentration, Tensor):
             refuse_all_but_floats("concentration", concentration)
@@ -134,8 +135,9 @@ class VonMisesFisher(TorchDistribution):
             refuse_where(
                 ~(deficit > torch.finfo(dtype).eps ** 2),
                 deficit,
-                "the vectors of 'value' at batch index {index} are all equal: the likelihood grows with the "
-                "concentration without bound; fit at least two different ones",
+                "the vectors of 'value' that count at batch index {index} are all equal: the likelihood grows with the "
+                "concentration without bound; fit at least two different ones, and drop a member of a mixture that "
+                "has come to explain one alone",
             )
         return cls(loc.to(dtype), k.clamp_max(radial.largest(dtype)).to(dtype), validate_args=False)
 
@@ -275,21 +277,22 @@ def _check_parameters(loc: Tensor, concentration: Tensor) -> None:
         ~((concentration >= 0) & (concentration <= largest)),
         concentration,
         "the 'concentration' at index {index} is {value}, but it must be at least 0 (the uniform distribution) and at "
-        f"most {largest:.2g}: make it positive, with torch.nn.functional.softplus for instance",
+        f"most {largest:.2g}: torch.nn.functional.softplus makes a number positive; nan and inf come from before",
     )
 
 
 def _shares(weights: Tensor, x: Tensor, *, validate: bool) -> tuple[Tensor, Tensor]:
     """`weights` over their sum (N, ...), float64, and vectors x (N, ..., D), with axes of 1 put in to match."""
-    weights = torch.as_tensor(weights, dtype=torch.float64, device=x.device).detach()
+    refuse_all_but_tensors("weights", weights)
+    weights = weights.detach().double()
     try:
         if weights.shape[:1] != x.shape[:1]:
             raise RuntimeError
         axes = len(torch.broadcast_shapes(weights.shape[1:], x.shape[1:-1]))
     except RuntimeError:
         raise ValueError(
-            f"'weights' has shape {tuple(weights.shape)}, but there are {len(x)} vectors in 'value': give it as "
-            f"({len(x)}, ...), its axes after the first broadcasting with the batch {tuple(x.shape[1:-1])}"
+            f"'weights' has shape {tuple(weights.shape)}, but 'value' holds {len(x)} vectors of each of a batch "
+            f"{tuple(x.shape[1:-1])}: give it as ({len(x)},), or with further axes that broadcast with the batch"
         ) from None
     weights = weights.reshape(len(x), *[1] * (axes + 1 - weights.dim()), *weights.shape[1:])
     x = x.reshape(len(x), *[1] * (axes + 2 - x.dim()), *x.shape[1:])
@@ -458,7 +461,8 @@ def _batch_of_kl(p: TorchDistribution, q: TorchDistribution) -> torch.Size:
     """The shape of the KL between two, or ValueError where there is none."""
     if p.event_shape != q.event_shape:
         raise ValueError(
-            f"the KL between distributions on spheres of R^{p.event_shape[0]} and R^{q.event_shape[0]} does not exist"
+            f"the KL between distributions on spheres of R^{p.event_shape[0]} and R^{q.event_shape[0]} does not exist: "
+            "the D of HypersphericalUniform(D) is the length of the vectors"
         )
     try:
         return _broadcast(p.batch_shape, q.batch_shape)

@@ -436,7 +436,8 @@ HALF = torch.full((4,), 0.5)
     ("loc", "concentration", "message"),
     [
         (torch.stack((HALF, 1.5 * HALF)), 1.0, r"'loc' at index \(1,\) has length 1.5, .*off the unit sphere by 0.5"),
-        (torch.stack((HALF, HALF * math.nan)), 1.0, r"'loc' at index \(1,\) has length nan"),
+        (torch.stack((HALF, HALF * math.nan)), 1.0, r"'loc' at index \(1,\) has length nan, and so no direction"),
+        (torch.zeros(4), 1.0, r"'loc' at index \(\) has length 0.0, and so no direction"),
         (torch.ones(1), 1.0, r"'loc' has shape \(1,\).*at least 2 entries"),
         (
             torch.tensor([1 + 3e-9, 0.0], dtype=torch.float64),
@@ -584,7 +585,7 @@ def test_a_fit_takes_batches_weights_and_float32():
 def test_a_fit_of_equal_or_of_opposite_vectors():
     pole = torch.tensor([0.0, 0.0, 1.0])
     assert VonMisesFisher.fit(torch.stack((pole, -pole))).concentration == 0
-    with pytest.raises(ValueError, match=r"'value' at batch index \(1,\) are all equal"):
+    with pytest.raises(ValueError, match=r"'value' that count at batch index \(1,\) are all equal"):
         VonMisesFisher.fit(torch.stack((torch.eye(3), pole.expand(3, 3)), 1))
 
 
@@ -609,16 +610,18 @@ def test_responsibilities_fit_the_members_of_a_mixture():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1.0, -1.0, 1.0], r"'weights' at index \(1,\) is -1.0"),
+        (torch.tensor([1.0, -1.0, 1.0]), r"'weights' at index \(1,\) is -1.0"),
         (torch.zeros(3), r"'weights' at batch index \(\) have the sum 0.0"),
         (torch.tensor([[1.0, math.inf], [1.0, 1.0], [1.0, 1.0]]), r"'weights' at batch index \(1,\) have the sum inf"),
-        (torch.ones(2), r"'weights' has shape \(2,\), but there are 3 vectors"),
+        (torch.ones(2), r"'weights' has shape \(2,\), but 'value' holds 3 vectors"),
+        ([1.0, 1.0, 1.0], r"'weights' is a list"),
+        (torch.tensor([0.0, 2.0, 0.0]), r"'value' that count at batch index \(\) are all equal"),
     ],
 )
 def test_a_fit_refuses_weights_that_cannot_count(weights: Any, message: str):
     with pytest.raises(ValueError, match=message):
         VonMisesFisher.fit(torch.eye(3), weights)
-    assert VonMisesFisher.fit(torch.eye(3), [0, 1, 1]).loc[0] == 0  # pyright: ignore[reportArgumentType]
+    assert VonMisesFisher.fit(torch.eye(3), torch.tensor([0, 1, 1])).loc[0] == 0
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
