@@ -226,10 +226,10 @@ def exactness(dimension: int, concentration: float, draws: int) -> Iterator[str]
     for contender in filter(is_a_vmf, (ours(dimension), *peers(dimension))):
         torch.manual_seed(0)
         cosine, of_k, *variances = gradients(contender, dimension, concentration, draws)
-        error = math.sqrt(variances[0] / draws) / slope
+        error, error_of_cosine = math.sqrt(variances[0] / draws) / slope, math.sqrt(slope / draws) / mean
         reference = reference or tuple(variances)
         ratios = [f"{variance / own:.2f}" for variance, own in zip(variances[1:], reference[1:], strict=True)]
-        exact = [f"{cosine / mean:.3f}", f"{of_k / slope:.3f} ± {error:.3f}"]
+        exact = [f"{cosine / mean:.3f} ± {error_of_cosine:.3f}", f"{of_k / slope:.3f} ± {error:.3f}"]
         yield measure.row([dimension, f"{concentration:g}", contender.name, *exact, *ratios])
 
 
@@ -279,7 +279,7 @@ def main(
         print(setting_up(dimension), flush=True)
     measure.keep_memory()
     print()
-    print("Mean cosine over A, mean gradient of the cosine in k over A' (± a standard error), and of a curved")
+    print("Mean cosine over A and mean gradient of the cosine in k over A' (± a standard error), and of a curved")
     print(f"function the variance of the gradients in k and in loc over ours; {draws} draws.\n")
     print(measure.row(["D", "k", "", "cosine", "gradient", "variance in k", "variance in loc"]))
     print(measure.row(["---"] * 7))
@@ -287,8 +287,8 @@ def main(
         for line in exactness(dimension, concentration, draws):
             print(line, flush=True)
     print()
-    names = ["ours again", "Normal", "Normal over ours of one number", *(peer.name for peer in peers(dimensions[0]))]
-    print(f"CPU time over ours: median [quartiles] of {pairs} pairs ABBA. Ours again is the noise.\n")
+    names = ["ours again", "Normal", "Normal, over ours of one number", *(peer.name for peer in peers(dimensions[0]))]
+    print(f"CPU time of each over ours: median [quartiles] of {pairs} pairs ABBA. Ours again is the noise.\n")
     print(measure.row(["", "batch", "D", "ours, µs", *names]))
     print(measure.row(["---"] * (4 + len(names))), flush=True)
     results = []
@@ -300,8 +300,8 @@ def main(
                 measure.write_json(json, results)
                 cells = [result.what, batch, dimension, f"{result.our_microseconds:.0f}", *result.ratios]
                 print(measure.row(cells), flush=True)
-    print("\nDraw, KL and backward by torch.compile: over a Normal's by the same, and over ours without:\n")
-    print(measure.row(["batch", "D", "ours, µs", "over Normal", "over ours without"]))
+    print("\nDraw, KL and backward by torch.compile: ours over a Normal's by the same, and over ours without:\n")
+    print(measure.row(["batch", "D", "ours, µs", "ours over Normal's", "ours over ours without"]))
     print(measure.row(["---"] * 5))
     for batch in batches:
         for dimension in dimensions:

@@ -12,8 +12,8 @@ import numpy as np
 import pyro
 import pytest
 import torch
-from pyro.distributions import Categorical
-from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
+from pyro.distributions import Categorical, LogNormal, Normal
+from pyro.infer import MCMC, NUTS, SVI, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from pyro.optim import ClippedAdam  # pyright: ignore[reportAttributeAccessIssue]
 from pyro_textvae_distributions import _bessel as radial
 from pyro_textvae_distributions._sphere import log_sphere_area
@@ -842,6 +842,23 @@ def test_a_mixture_has_the_density_of_its_parts_and_a_mean():
     torch.testing.assert_close(draws.var(0), mixture.variance, atol=0.01, rtol=0)
 
 
+def test_hmc_samples_a_location_that_is_the_direction_of_a_normal():
+    truth = VonMisesFisher(normalize(torch.tensor([1.0, 2.0, -2.0]), dim=-1), 20.0)
+    data = truth.sample((100,))
+
+    def model(data: Tensor) -> None:
+        loc = normalize(pyro.sample("free", Normal(torch.zeros(3), 1.0).to_event(1)), dim=-1)
+        k = pyro.sample("k", LogNormal(2.0, 1.0))
+        with pyro.plate("data", len(data)):
+            pyro.sample("x", VonMisesFisher(loc, k), obs=data)
+
+    chain = MCMC(NUTS(model), num_samples=50, warmup_steps=50, disable_progbar=True)
+    chain.run(data)
+    samples = chain.get_samples()
+    torch.testing.assert_close(normalize(samples["free"], dim=-1).mean(0), truth.loc, atol=0.05, rtol=0)
+    torch.testing.assert_close(samples["k"].mean(), VonMisesFisher.fit(data).concentration, atol=0, rtol=0.15)
+
+
 def test_pyros_enumeration_learns_the_members_of_a_mixture():
     truth = VonMisesFisher(normalize(torch.tensor([[1.0, 0.2, 0.0], [-0.3, 0.0, 1.0]]), dim=-1), 60.0)
     data = truth.sample((150,)).flatten(0, 1)
@@ -953,7 +970,11 @@ def test_the_examples_of_the_page_run():
     page = (Path(__file__).parents[2] / "docs" / "von_mises_fisher.md").read_text(encoding="utf-8")
     examples = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert examples
+    pyro.set_rng_seed(0)  # from which EM and SVI find the members of their mixtures
+    names: dict[str, Any] = {}
     for example in examples:
-        exec(compile(example, "docs/von_mises_fisher.md", "exec"), {})
+        exec(compile(example, "docs/von_mises_fisher.md", "exec"), names)
+    for learnt in (names["members"].loc, pyro.param("loc")):  # by EM and by SVI
+        assert (learnt @ names["truth"].loc.T).amax(0).min() > 0.98
     for picture in re.findall(r"\((images/\S+\.png)\)", page):
         assert 0 < (Path(__file__).parents[2] / "docs" / picture).stat().st_size < 150_000
