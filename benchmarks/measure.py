@@ -25,8 +25,7 @@ SENTENCES_PER_BATCH = 32
 _MEAN_WORDS, _DEVIATION_WORDS, _MOST_WORDS = 21.1, 10.14, 82
 
 
-# Of glibc's malloc.h, and a size that no tensor here has.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _NEVER = -1, -3, 1 << 30
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def prepare() -> None:
@@ -37,16 +36,14 @@ def prepare() -> None:
 
 
 def keep_memory() -> None:
-    """Have glibc keep what is freed instead of giving it back to the system, whose zeroing of pages costs as much as
-    the work on them.
+    """Have glibc keep freed memory instead of giving it back to the system, which zeroes every page that it lends.
 
-    Which sizes it gives back depends otherwise on what was freed before: a tensor of 8 MiB costs one time or three,
-    by the history of the process. Where the C library is another, nothing is done.
+    What is given back otherwise depends on what the process has freed before, and with it the time of tensors of some
+    MiB. Where the C library is another, nothing is done.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_TRIM_THRESHOLD, _NEVER)
-        mallopt(_MMAP_THRESHOLD, _NEVER)
+    if mallopt is not None and not (mallopt(_TRIM_THRESHOLD, 1 << 30) and mallopt(_MMAP_THRESHOLD, 1 << 25)):
+        raise RuntimeError("the C library refuses to keep freed memory")
 
 
 def sentences(count: int, seed: int = 0) -> Split:

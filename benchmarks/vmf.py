@@ -176,7 +176,7 @@ def compiled_step(batch: int, dimension: int, pairs: int) -> str:
         measure.paired(name, first, second, [times] * pairs)
         for name, first, second in (("over Normal", other, us), ("over ours as it comes", plain, us))
     ]
-    return measure.row([batch, dimension, f"{microseconds(us, times):.0f}", *ratios])
+    return measure.row([batch, dimension, *(f"{microseconds(each, times):.0f}" for each in (us, plain)), *ratios])
 
 
 def over_noise(batch: int, dimension: int, pairs: int) -> str:
@@ -234,15 +234,19 @@ def exactness(dimension: int, concentration: float, draws: int) -> Iterator[str]
 
 
 def setting_up(dimension: int) -> str:
-    """Milliseconds of CPU time to make a dimension's tables, once in a process."""
+    """Milliseconds of CPU time to make a dimension's tables, once in a process, and a row of them for a number."""
     _tables._made.cache_clear()
+    _tables.recent.cache_clear()
     k, z = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     began = time.process_time()
     _bessel.kl_to_uniform(k, dimension)
     between = time.process_time()
     _quantile.draw_cotangent(k, z, dimension, torch.float32, with_rate=False)
     ended = time.process_time()
-    return measure.row([dimension, f"{1000 * (between - began):.0f}", f"{1000 * (ended - between):.0f}"])
+    _quantile.draw_cotangent_of_number(1.0, z, dimension, torch.float32)
+    of_number = time.process_time() - ended
+    tables = (f"{1000 * seconds:.0f}" for seconds in (between - began, ended - between))
+    return measure.row([dimension, *tables, f"{1000 * of_number:.1f}"])
 
 
 def main(
@@ -273,8 +277,8 @@ def main(
     measure.prepare()
     print(measure.machine())
     print("Setting up, ms CPU, once a dimension:\n")
-    print(measure.row(["D", "radial table", "quantile table"]))
-    print(measure.row(["---"] * 3))
+    print(measure.row(["D", "radial table", "quantile table", "its row for a number"]))
+    print(measure.row(["---"] * 4))
     for dimension in (2, 3, 4, 5, 8, *dimensions, 10_000):
         print(setting_up(dimension), flush=True)
     measure.keep_memory()
@@ -301,8 +305,8 @@ def main(
                 cells = [result.what, batch, dimension, f"{result.our_microseconds:.0f}", *result.ratios]
                 print(measure.row(cells), flush=True)
     print("\nDraw, KL and backward by torch.compile: ours over a Normal's by the same, and over ours without:\n")
-    print(measure.row(["batch", "D", "ours, µs", "ours over Normal's", "ours over ours without"]))
-    print(measure.row(["---"] * 5))
+    print(measure.row(["batch", "D", "ours, µs", "without, µs", "ours over Normal's", "ours over ours without"]))
+    print(measure.row(["---"] * 6))
     for batch in batches:
         for dimension in dimensions:
             print(compiled_step(batch, dimension, pairs), flush=True)

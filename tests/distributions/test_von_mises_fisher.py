@@ -165,6 +165,9 @@ def test_the_kl_broadcasts_a_batch_of_posteriors_against_members_of_a_mixture():
     )
     torch.testing.assert_close(kl[3, 1, 2], one)
     assert kl_divergence(q, HypersphericalUniform(D, (K, M, B))).shape == (K, M, B)
+    single = VonMisesFisher(q.loc.float(), q.concentration.float())
+    for a, b in ((single, single), (single, HypersphericalUniform(D)), (HypersphericalUniform(D), single)):
+        assert kl_divergence(a, b).dtype == torch.float32
 
 
 def test_the_log_density_is_linear_in_the_natural_parameter():
@@ -216,6 +219,12 @@ def test_noise_that_is_the_location_over_again_makes_a_unit_vector_all_the_same(
         torch.randn(behind)
         x = VonMisesFisher(loc, 3.0).sample()
         assert (x.norm(dim=-1) - 1).abs().max() < 1e-6
+
+
+def test_noise_that_lies_exactly_along_the_location_makes_the_location(monkeypatch: pytest.MonkeyPatch):
+    loc = torch.tensor([0.0, 1.0, 0.0])
+    monkeypatch.setattr(Tensor, "normal_", lambda x, mean, size: x.copy_(loc).mul_(size))
+    assert torch.equal(VonMisesFisher(loc, 3.0).sample(), loc)
 
 
 def test_empty_large_and_oddly_shaped_batches_are_drawn():
@@ -504,11 +513,37 @@ def test_without_validation_gradients_at_bad_concentrations_are_those_at_the_nea
         loss = q.rsample().sum() + kl_divergence(q, uniform).sum()
         gradients += torch.autograd.grad(loss, k)
         assert q.concentration.tolist() == [0.0, 1e150]
+        assert kl_divergence(VonMisesFisher(loc, 2.0), q).isfinite().all()
     torch.testing.assert_close(*gradients, rtol=0, atol=0)
 
 
 def test_it_is_shown_with_the_shapes_of_its_parameters():
     assert repr(VonMisesFisher(unit(4), 2.0)) == "VonMisesFisher(loc: torch.Size([4]), concentration: torch.Size([]))"
+
+
+@pytest.mark.parametrize("concentration", [1e100, torch.tensor(1e100, dtype=torch.float64)])
+def test_a_concentration_that_the_dtype_of_the_location_cannot_hold_is_refused(concentration: Any):
+    with pytest.raises(ValueError, match=r"'concentration' at index \(\) is 1e\+100, .*at most 3.4e\+38"):
+        VonMisesFisher(HALF, concentration, validate_args=True)
+    q = VonMisesFisher(HALF, concentration, validate_args=False)
+    assert q.log_prob(HALF).isfinite() and q.concentration.isfinite()
+    assert VonMisesFisher(HALF.half(), 1e5, validate_args=True).concentration == 1e5
+
+
+def test_only_rounding_is_forgiven_of_a_length():
+    tolerance = 10 * 2.0**-23 * 2
+    VonMisesFisher(HALF * (1 + 0.5 * tolerance), 1.0, validate_args=True)
+    with pytest.raises(ValueError, match=r"'loc' at index \(\) has length 1.00000"):
+        VonMisesFisher(HALF * (1 + 2 * tolerance), 1.0, validate_args=True)
+
+
+def test_variances_keep_their_digits_where_the_location_is_an_axis():
+    for k in (1e6, 1e8, 1e12):
+        q = VonMisesFisher(torch.tensor([0.0, 0.0, 1.0]), k)
+        expected = torch.tensor([1 / k, 1 / k, 1 / k**2], dtype=torch.float64)  # to a relative 1 / k
+        torch.testing.assert_close(q.variance.double(), expected, rtol=1e-5, atol=0)
+        assert torch.equal(q.covariance_matrix, q.variance.diag())
+    assert (VonMisesFisher(torch.tensor([1.0000012, 0.0]), 1e6).variance >= 0).all()
 
 
 def test_the_kl_between_spheres_of_two_dimensions_or_of_batches_that_do_not_broadcast_is_refused():
@@ -593,6 +628,36 @@ def test_a_fit_of_few_vectors_in_many_dimensions_is_as_far_too_large_as_the_page
     for count, concentration in ((100, 10), (1000, 3)):
         fitted = VonMisesFisher.fit(HypersphericalUniform(100).sample((count, 40)))
         assert fitted.concentration.mean() == pytest.approx(concentration, rel=0.15)
+
+
+def test_a_fit_of_nearly_equal_and_of_nearly_cancelling_vectors():
+    x = vmf(3, 1e13).sample((1000,))
+    fitted = VonMisesFisher.fit(x)
+    deficit = (x - fitted.loc).square().sum(-1).mean() / 2  # 1 - A, and 1 - A = (D - 1) / 2k here
+    torch.testing.assert_close(fitted.concentration, 1 / deficit, rtol=1e-9, atol=0)
+    x = unit(5, 500)
+    around = torch.tensor([0.0, 2.0, 4.0], dtype=torch.float64) * math.pi / 3
+    for cancelling in (torch.cat((x, -x))[torch.randperm(1000)], torch.stack((around.cos(), around.sin()), -1)):
+        fitted = VonMisesFisher.fit(cancelling)
+        assert fitted.loc.norm().item() == pytest.approx(1, abs=1e-12)
+        assert fitted.concentration < 1e-12
+
+
+def test_a_fit_without_validation_of_half_precision_and_of_vectors_off_the_sphere():
+    x = vmf(4, 20.0, torch.float32).sample((200,))
+    fitted = VonMisesFisher.fit(x.half())
+    assert fitted.concentration.dtype == fitted.loc.dtype == torch.float32
+    single = VonMisesFisher.fit(normalize(x.half().float(), dim=-1))
+    torch.testing.assert_close(fitted.concentration, single.concentration, rtol=1e-6, atol=0)
+    with pytest.raises(ValueError, match=r"'value' at index \(\) has length"):
+        single.log_prob(2 * single.loc)
+    with pytest.raises(ValueError, match=r"'value' at index \(0,\) has length"):
+        VonMisesFisher.fit(2 * x)
+    torch.distributions.Distribution.set_default_validate_args(False)
+    try:
+        assert VonMisesFisher.fit(HALF.expand(3, 4)).concentration == radial.largest(torch.float32)
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(True)
 
 
 def test_responsibilities_fit_the_members_of_a_mixture():
@@ -750,6 +815,8 @@ def test_a_draw_that_is_not_differentiated_moves_with_nothing_in_either_mode():
         torch.manual_seed(0)
         return VonMisesFisher(loc, k, validate_args=False).sample()
 
+    with torch.no_grad(), pytest.raises(RuntimeError):  # not a tangent of zeros
+        torch.func.jvp(lambda k: VonMisesFisher(loc, k, validate_args=False).rsample(), (k,), (k,))
     for moved in ((loc, torch.zeros_like(k)), (torch.zeros_like(loc), k)):
         assert (torch.func.jvp(of, (loc, k), moved)[1] == 0).all()
     weight = torch.tensor(2.0, dtype=torch.float64)
