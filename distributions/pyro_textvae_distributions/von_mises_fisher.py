@@ -244,7 +244,7 @@ class VonMisesFisher(TorchDistribution):
         return _Draw.apply(*at)  # pyright: ignore[reportReturnType]
 
     def _shape_of(self, sample_shape: torch.Size | tuple[int, ...]) -> torch.Size:
-        """Of draws, _extended_shape, which takes its time."""
+        """Of draws; _extended_shape takes its time to say it where there is nothing to extend."""
         return self._extended_shape(torch.Size(sample_shape)) if sample_shape else self.loc.shape
 
     def _radial(self, function: Callable[..., Tensor], *dtype: torch.dtype) -> Tensor:
