@@ -287,7 +287,7 @@ def main(
     print(f"function the variance of the gradients in k and in loc over ours; {draws} draws.\n")
     print(measure.row(["D", "k", "", "cosine", "gradient", "variance in k", "variance in loc"]))
     print(measure.row(["---"] * 7))
-    for dimension, concentration in ((5, 2.0), (25, 20.0), (100, 50.0), (100, 1000.0)):
+    for dimension, concentration in ((5, 2.0), (25, 20.0), (100, 50.0), (100, 1000.0), (500, 100.0)):
         for line in exactness(dimension, concentration, draws):
             print(line, flush=True)
     print()

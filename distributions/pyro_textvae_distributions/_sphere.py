@@ -43,13 +43,13 @@ def refuse_off_sphere(name: str, x: Tensor) -> None:
         f"the vector of '{name}' at index {{index}} has length {{value}}, and so no direction: look for what made it",
     )
     tolerance = 10 * torch.finfo(x.dtype).eps * x.shape[-1] ** 0.5
-    once_single = " (unit vectors of float32 are none in float64)" if x.dtype == torch.float64 else ""
+    again = " (anew, if that was done in float32)" if x.dtype == torch.float64 else ""
     refuse_where(
         ~((length - 1).abs() <= tolerance),
         length,
         f"the vector of '{name}' at index {{index}} has length {{value:.10g}}, which is off the unit sphere by "
         f"{{excess:.2g}} (at most {tolerance:.1g} is rounding): divide it by its length, "
-        f"torch.nn.functional.normalize({name}, dim=-1){once_single}",
+        f"torch.nn.functional.normalize({name}, dim=-1){again}",
     )
 
 

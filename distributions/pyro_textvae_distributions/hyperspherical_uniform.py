@@ -15,7 +15,7 @@ class HypersphericalUniform(TorchDistribution):
 
     Event shape (dim,). It has no parameters, so `dtype` and `device` say what its draws are made of; both default
     to torch's own. Log densities are with respect to the surface measure, in nats. Raises ValueError for a dim that is
-    not whole or less than 2.
+    no int or less than 2.
 
     >>> prior = HypersphericalUniform(3)
     >>> prior.sample((5,)).shape
@@ -42,7 +42,7 @@ class HypersphericalUniform(TorchDistribution):
         except TypeError:
             self.dim = 0
         if self.dim < 2:
-            raise ValueError(f"'dim' is {dim}, but it must be a whole number of at least 2, the length of the vectors")
+            raise ValueError(f"'dim' is {dim!r}, but it must be an int of at least 2, the length of the vectors")
         # Holds dtype and device, and the batch shape of every result.
         self._zero = torch.zeros((), dtype=dtype, device=device).expand(batch_shape)
         super().__init__(torch.Size(batch_shape), torch.Size((self.dim,)), validate_args=validate_args)

@@ -204,8 +204,9 @@ class VonMisesFisher(TorchDistribution):
     def variance(self) -> Tensor:
         """Of each coordinate, (..., D): the diagonal of the covariance matrix."""
         along, across = self._variances()
-        square = self.loc.square()
-        return along * square + across * (1 - square).clamp_min(0)  # loc may be longer than 1 by a rounding
+        square = self.loc.double().square()
+        rest = (square.sum(-1, keepdim=True) - square).clamp_min(0)  # 1 - square, also where loc is nearly an axis
+        return (along * square + across * rest).to(self.loc.dtype)
 
     @property
     def covariance_matrix(self) -> Tensor:
@@ -264,6 +265,8 @@ class VonMisesFisher(TorchDistribution):
 
 def _float(concentration: SupportsFloat) -> float:
     """A plain number, which may be NumPy's or an array of no axes, as Python's."""
+    if isinstance(concentration, (int, float)):  # first, as torch.compile can ask no more of a number that changes
+        return float(concentration)
     if isinstance(concentration, SupportsFloat) and getattr(concentration, "ndim", 0) == 0:
         return float(concentration)
     raise ValueError(
@@ -287,13 +290,14 @@ def _rounded(number: float, dtype: torch.dtype) -> float:
 def _check_parameters(loc: Tensor, concentration: Tensor, dtype: torch.dtype) -> None:
     """Raise ValueError for parameters that a vMF of `dtype` cannot have."""
     refuse_off_sphere("loc", loc)
-    largest = radial.largest(dtype)
-    refuse_where(
-        ~((concentration >= 0) & (concentration <= largest)),
-        concentration,
-        "the 'concentration' at index {index} is {value}, but it must be at least 0 (the uniform distribution) and at "
-        f"most {largest:.2g}: torch.nn.functional.softplus makes a number positive; nan and inf come from before",
-    )
+    wide, largest = concentration.double(), radial.largest(dtype)
+    if ((wide >= 0) & (wide <= largest)).all():
+        return
+    at = "the 'concentration' at index {index} is {value}, but it must be "
+    refuse_where(~wide.isfinite(), wide, at + "finite: look for what made it")
+    positive = "at least 0 (the uniform distribution): torch.nn.functional.softplus makes a number positive"
+    refuse_where(wide < 0, wide, at + positive)
+    refuse_where(wide > largest, wide, at + f"at most {largest:.8g}, for a 'loc' of {dtype}")
 
 
 def _shares(weights: Tensor, x: Tensor, *, validate: bool) -> tuple[Tensor, Tensor]:
@@ -317,7 +321,7 @@ def _shares(weights: Tensor, x: Tensor, *, validate: bool) -> tuple[Tensor, Tens
         refuse_where(
             ~((total > 0) & total.isfinite()),
             total,
-            "the 'weights' at batch index {index} have the sum {value}: take finite ones of which some are not 0",
+            "the 'weights' at batch index {index} have the sum {value}, but it must be finite and more than 0",
         )
     return weights / total, x
 

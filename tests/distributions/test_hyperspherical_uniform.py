@@ -44,7 +44,7 @@ def test_draws_take_the_dtype_that_was_asked_for():
 
 @pytest.mark.parametrize("dim", [1, 2.5, math.nan, "5", None])
 def test_a_sphere_of_one_or_of_broken_dimensions_is_refused(dim: Any):
-    with pytest.raises(ValueError, match=rf"'dim' is {dim}, .*whole number of at least 2"):
+    with pytest.raises(ValueError, match=rf"'dim' is {dim!r}, .*an int of at least 2"):
         HypersphericalUniform(dim)
 
 

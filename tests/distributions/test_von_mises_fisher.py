@@ -459,7 +459,7 @@ HALF = torch.full((4,), 0.5)
         (torch.ones(3, dtype=torch.int64), 1.0, r"'loc' is a tensor of torch.int64.*loc.float\(\)"),
         (HALF, -1.0, r"'concentration' at index \(\) is -1.0, but it must be at least 0"),
         (HALF, torch.tensor([[1.0, 2.0], [math.nan, 3.0]]), r"'concentration' at index \(1, 0\) is nan"),
-        (HALF, torch.tensor([math.inf]), r"'concentration' at index \(0,\) is inf, .*at most 3.4e\+38"),
+        (HALF, torch.tensor([math.inf]), r"'concentration' at index \(0,\) is inf, .*finite"),
         (HALF, torch.tensor([3]), r"'concentration' is a tensor of torch.int64"),
         (HALF.expand(3, 4), torch.ones(2), r"'concentration' has shape \(2,\), which does not broadcast.*\(3,\)"),
     ],
@@ -523,11 +523,20 @@ def test_it_is_shown_with_the_shapes_of_its_parameters():
 
 @pytest.mark.parametrize("concentration", [1e100, torch.tensor(1e100, dtype=torch.float64)])
 def test_a_concentration_that_the_dtype_of_the_location_cannot_hold_is_refused(concentration: Any):
-    with pytest.raises(ValueError, match=r"'concentration' at index \(\) is 1e\+100, .*at most 3.4e\+38"):
+    with pytest.raises(
+        ValueError, match=r"'concentration' at index \(\) is 1e\+100, .*at most 3.4028235e\+38.*torch.float32"
+    ):
         VonMisesFisher(HALF, concentration, validate_args=True)
     q = VonMisesFisher(HALF, concentration, validate_args=False)
     assert q.log_prob(HALF).isfinite() and q.concentration.isfinite()
     assert VonMisesFisher(HALF.half(), 1e5, validate_args=True).concentration == 1e5
+
+
+@pytest.mark.parametrize("of_loc", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("of_concentration", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_an_infinite_concentration_is_refused_in_every_dtype(of_loc: torch.dtype, of_concentration: torch.dtype):
+    with pytest.raises(ValueError, match=r"'concentration' at index \(1,\) is inf, but it must be finite"):
+        VonMisesFisher(HALF.to(of_loc), torch.tensor([1.0, math.inf], dtype=of_concentration), validate_args=True)
 
 
 def test_only_rounding_is_forgiven_of_a_length():
@@ -543,7 +552,24 @@ def test_variances_keep_their_digits_where_the_location_is_an_axis():
         expected = torch.tensor([1 / k, 1 / k, 1 / k**2], dtype=torch.float64)  # to a relative 1 / k
         torch.testing.assert_close(q.variance.double(), expected, rtol=1e-5, atol=0)
         assert torch.equal(q.covariance_matrix, q.variance.diag())
-    assert (VonMisesFisher(torch.tensor([1.0000012, 0.0]), 1e6).variance >= 0).all()
+    long = torch.tensor([1.0000012, 3e-4, 0.0], requires_grad=True)
+    assert (VonMisesFisher(long, 1e6).variance >= 0).all()
+    (gradient,) = torch.autograd.grad(VonMisesFisher(long, 0.0).variance[0], long)  # 1/D, whatever loc is
+    direction = normalize(long.detach(), dim=-1)
+    assert (gradient - (gradient @ direction) * direction).abs().max() < 1e-6
+
+
+def test_variances_keep_their_digits_where_the_location_is_nearly_an_axis():
+    loc = normalize(torch.tensor([1.0, 3e-4, -2e-4, 1e-5]), dim=-1)
+    for k in (1e4, 1e6, 1e8):
+        q = VonMisesFisher(loc, k)
+        with mpmath.workdps(40):
+            A = exact(4, k)
+            square = mpmath.mpf(loc[0].item()) ** 2
+            rest = sum(mpmath.mpf(x.item()) ** 2 for x in loc[1:])
+            expected = float(A["slope"] * square + A["mean_cosine"] / k * rest)
+        assert q.variance[0].item() == pytest.approx(expected, rel=1e-6)
+        assert torch.linalg.eigvalsh(q.covariance_matrix.double()).min() > -1e-6 * q.variance.max()
 
 
 def test_the_kl_between_spheres_of_two_dimensions_or_of_batches_that_do_not_broadcast_is_refused():
@@ -732,6 +758,13 @@ def test_torch_func_takes_the_density_as_autograd_does():
 
     both = torch.tensor([3.0, 5.0], dtype=torch.float64)
     torch.testing.assert_close(torch.func.hessian(kl)(both), torch.autograd.functional.hessian(kl, both))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+def test_a_number_that_changes_compiles():
+    compiled = torch.compile(lambda k: VonMisesFisher(HALF, k).mean, fullgraph=True, backend="aot_eager")
+    for k in (1.0, 2.0, 3.5):
+        torch.testing.assert_close(compiled(k), VonMisesFisher(HALF, k).mean)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
