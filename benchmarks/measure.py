@@ -24,7 +24,6 @@ SENTENCES_PER_BATCH = 32
 # of these moments has their quartiles (14, 20, 27) and their last percentile within 3 words.
 _MEAN_WORDS, _DEVIATION_WORDS, _MOST_WORDS = 21.1, 10.14, 82
 
-
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 

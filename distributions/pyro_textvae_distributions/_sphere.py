@@ -37,15 +37,18 @@ def refuse_off_sphere(name: str, x: Tensor) -> None:
     The tolerance is 10 sqrt(D) roundings of x's dtype, that of `torch.distributions.constraints.sphere`.
     """
     length = torch.linalg.vector_norm(x, dim=-1)
+    tolerance = 10 * torch.finfo(x.dtype).eps * x.shape[-1] ** 0.5
+    off = ~((length - 1).abs() <= tolerance)
+    if not off.any():
+        return
     refuse_where(
         ~((length > 0) & length.isfinite()),
         length,
         f"the vector of '{name}' at index {{index}} has length {{value}}, and so no direction: look for what made it",
     )
-    tolerance = 10 * torch.finfo(x.dtype).eps * x.shape[-1] ** 0.5
     again = " (anew, if that was done in float32)" if x.dtype == torch.float64 else ""
     refuse_where(
-        ~((length - 1).abs() <= tolerance),
+        off,
         length,
         f"the vector of '{name}' at index {{index}} has length {{value:.10g}}, which is off the unit sphere by "
         f"{{excess:.2g}} (at most {tolerance:.1g} is rounding): divide it by its length, "

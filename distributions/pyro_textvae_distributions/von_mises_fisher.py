@@ -203,22 +203,25 @@ class VonMisesFisher(TorchDistribution):
     @property
     def variance(self) -> Tensor:
         """Of each coordinate, (..., D): the diagonal of the covariance matrix."""
-        along, across = self._variances()
-        square = self.loc.double().square()
-        rest = (square.sum(-1, keepdim=True) - square).clamp_min(0)  # 1 - square, also where loc is nearly an axis
-        return (along * square + across * rest).to(self.loc.dtype)
+        return self._of_coordinates(*self._variances())
 
     @property
     def covariance_matrix(self) -> Tensor:
         """(..., D, D): A' along the location and A / concentration in every direction orthogonal to it."""
-        along, across = (variance[..., None] for variance in self._variances())
-        covariance = (along - across) * self.loc[..., :, None] * self.loc[..., None, :]
-        return covariance.diagonal_scatter(self.variance, dim1=-2, dim2=-1)
+        along, across = self._variances()
+        covariance = (along - across)[..., None] * self.loc[..., :, None] * self.loc[..., None, :]
+        return covariance.diagonal_scatter(self._of_coordinates(along, across), dim1=-2, dim2=-1)
 
     def _variances(self) -> tuple[Tensor, Tensor]:
         """Along the location and across it, (..., 1) each."""
         along, across = (self._of_batch(self._radial(f)) for f in (radial.variance, radial.variance_across))
         return along[..., None], across[..., None]
+
+    def _of_coordinates(self, along: Tensor, across: Tensor) -> Tensor:
+        """The variance of each coordinate, (..., D), of those along the location and across it, (..., 1) each."""
+        square = self.loc.double().square()
+        rest = (square.sum(-1, keepdim=True) - square).clamp_min(0)  # 1 - square, also where loc is nearly an axis
+        return (along * square + across * rest).to(self.loc.dtype)
 
     def entropy(self) -> Tensor:
         return self._of_batch(log_sphere_area(self.dimension) - self._radial(radial.kl_to_uniform))
